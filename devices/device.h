@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * device.h - the one interface between the server and a virtio device
+ *
+ * The server owns sockets, guest memory and rings.  A device says what it is
+ * (features, queues, config space) and turns chains into completions.
+ * To add one: a folder, a line in devices/registry.c, an entry in meson.build
+ * (docs/adding-a-device.md).
+ *
+ * Threads: CONTROL is the server's main context, which nothing may block;
+ * QUEUE is the one thread that runs a started queue; several queues of one
+ * device run at the same time.  POOL is a thread of the device's pool.
+ * Errors: an op with a GError sets it and returns FALSE or NULL; the session
+ * answers the front-end and logs, once.  Bytes from a guest or a front-end are
+ * never a reason to abort: other devices live in this process.
+ */
+#pragma once
+
+#include <glib.h>
+
+#include "devices/config-space.h"
+#include "devices/options.h"
+#include "vring/queue.h"
+
+typedef struct VdDevice VdDevice;
+typedef struct VdDeviceOps VdDeviceOps;
+
+/* What a session offers to its device; set before start(), NULL without a
+ * front-end.  CONTROL. */
+typedef struct {
+  /* Tells the driver that config space changed; calls are coalesced. */
+  void (*config_changed) (VdDevice *dev);
+  /* Ends an op of the device that returned VD_LATER. */
+  void (*resume) (VdDevice *dev);
+} VdServices;
+
+typedef enum {
+  VD_NOW,   /* done */
+  VD_LATER, /* the answer waits until the device calls services->resume() */
+} VdWhen;
+
+struct VdDeviceOps {
+  const char *kind;  /* the KIND of "--device KIND,socket=PATH,..." */
+  const char *help;  /* one line for --list-devices */
+  const VdKey *keys; /* beyond vd_common_keys */
+
+  /* Queue ops; user_data of each is the VdDevice. */
+  VdQueueOps queue;
+
+  /* Opens what is behind the device, before its socket exists, so that every
+   * mistake of the user is seen at start-up.  May block.  CONTROL.
+   * @options: checked against keys; the device keeps a reference if it wants
+   * Returns: (transfer full): the device, or NULL with @error set */
+  VdDevice *(*open) (VdOptions *options, GError **error);
+
+  /* Frees @dev, whose queues have all stopped.  CONTROL. */
+  void (*close) (VdDevice *dev);
+
+  /* All below may be NULL.  CONTROL. */
+
+  /* Takes new options in which only VD_KEY_LIVE keys differ, with or without a
+   * running driver.  Also called when nothing differs: files named by options
+   * may have changed. */
+  gboolean (*reload) (VdDevice *dev, VdOptions *options, GError **error);
+
+  /* A driver acked @features; before the first queue of its life starts. */
+  gboolean (*start) (VdDevice *dev, guint64 features, GError **error);
+
+  /* The driver's life ended (RESET_DEVICE, the connection closed): all queues
+   * have stopped; forget what belongs to it. */
+  void (*reset) (VdDevice *dev);
+
+  /* The driver changed config bytes in this span, which are stored already. */
+  VdWhen (*written) (VdDevice *dev, guint offset, guint len);
+
+  /* Appends one line for each counter or setting, "name: value\n", to the
+   * state dump of SIGUSR1. */
+  void (*dump) (VdDevice *dev, GString *text);
+};
+
+/* First member of every device's own struct.  Set by open(); constant after
+ * it unless said otherwise. */
+struct VdDevice {
+  const VdDeviceOps *ops; /* static */
+  VdOptions *options;     /* current, checked; owned; set by the server */
+  const char *id;         /* name in logs, owned by options' owner */
+  guint64 features;       /* offered device bits (0-23, 50-127 as given); the
+                           * server adds ring and transport bits */
+  guint16 virtio_id;      /* VIRTIO_ID_* */
+  guint16 n_queues;       /* rings the device serves, 0 to 1024 */
+  guint max_threads;      /* of its pool; 0: the default */
+  gboolean offer_config;  /* whether GET_CONFIG is offered */
+  VdConfig config;        /* CONTROL */
+
+  /* Set by the server. */
+  const VdServices *services; /* NULL without a front-end */
+  VdMailbox *control;         /* for mail to CONTROL from any thread */
+  VdPool *pool;               /* for offloaded work */
+  gpointer session;           /* the server's own */
+};
+
+/* Keys that every kind has: socket, socket-mode, socket-group, queues,
+ * queue-size-max. */
+extern const VdKey vd_common_keys[];
+
+/* All kinds, NULL-ended. */
+extern const VdDeviceOps *const vd_registry[];
+
+/* Returns: (nullable): the kind of that name. */
+const VdDeviceOps *vd_registry_find (const char *kind);
+
+/* CONTROL: opens a device of kind @ops.
+ * @options: (transfer none): checked against vd_common_keys and ops->keys */
+VdDevice *vd_device_open (const VdDeviceOps *ops, const char *id,
+                          VdOptions *options, GError **error);
+
+/* CONTROL: frees @dev and its pool; NULL is fine. */
+void vd_device_close (VdDevice *dev);
+
+/* CONTROL: tells the driver, if there is one, that config space changed. */
+void vd_device_config_changed (VdDevice *dev);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (VdDevice, vd_device_close)

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * registry.c - the one list of kinds
+ */
+#include "devices/device.h"
+
+#include <string.h>
+
+#include "config.h"
+
+#include "devices/blk/blk.h"
+#include "devices/generic/generic.h"
+#if VD_HAVE_FS
+#include "devices/fs/fs.h"
+#endif
+
+const VdDeviceOps *const vd_registry[] = {
+  &vd_blk_ops,
+#if VD_HAVE_FS
+  &vd_fs_ops,
+#endif
+  &vd_generic_ops,
+  NULL,
+};
+
+const VdDeviceOps *
+vd_registry_find (const char *kind)
+{
+  for (guint i = 0; vd_registry[i] != NULL; i++)
+    if (strcmp (vd_registry[i]->kind, kind) == 0)
+      return vd_registry[i];
+  return NULL;
+}

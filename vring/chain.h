@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * chain.h - one request of the driver: its buffers and its completion
+ *
+ * A chain lives in a slot that was allocated when its queue started.  It
+ * belongs to the device from VdQueueOps.handle() to vd_chain_complete().
+ */
+#pragma once
+
+#include <glib.h>
+#include <sys/uio.h>
+
+typedef struct VdQueue VdQueue;
+typedef struct VdChain VdChain;
+
+/* Buffers that a chain needs beyond this many are refused, as in the largest
+ * chain seen in the wild (Windows, 512 segments) with room to spare. */
+#define VD_CHAIN_MAX 1024
+
+/* Segments kept beside the chain itself; longer lists use the slot's own
+ * stretch of the queue's arena. */
+#define VD_CHAIN_FEW 6
+
+struct VdChain {
+  VdQueue *queue;
+  void *request; /* the device's request_size bytes for this slot, 64-aligned,
+                  * zeroed once when the queue starts and never again */
+
+  /* Guest buffers, translated and bounds-checked: first those that the device
+   * reads, then those that it writes.  The device may cut the lists in place
+   * (vring/iov.h).  The bytes belong to the guest: copy, check, then use. */
+  struct iovec *out; /* readable by the device */
+  struct iovec *in;  /* writable by the device */
+  guint32 n_out, n_in;
+  guint64 out_len, in_len; /* bytes, as the driver gave them */
+
+  /* Private to vring/. */
+  struct VdMapUse *map_use; /* the memory map that the buffers point into */
+  struct VdChain *next_free;
+  guint16 slot;        /* number of the slot */
+  guint16 id;          /* what the driver calls this chain: its head */
+  guint32 n_iov_max;   /* room in iov */
+  struct iovec *arena; /* VD_CHAIN_MAX + 2 elements, touched on demand */
+  struct iovec few[VD_CHAIN_FEW];
+};
+
+/* Gives @chain back to the driver; the used index is published and the driver
+ * notified once, when the queue's thread ends its turn.
+ * @written: bytes that the device wrote, from the start of its writable part
+ * QUEUE: a pool thread or another queue hands its chains back by VdOp. */
+void vd_chain_complete (VdChain *chain, guint32 written);

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * map.h - guest memory: an immutable, refcounted table of mapped regions
+ *
+ * A map is built aside and never changes; adding or removing a region makes a
+ * new map that shares the mappings of the old one.  Addresses come in three
+ * kinds: gpa (the guest's physical address, in descriptors), uva (the
+ * front-end's own address, in SET_VRING_ADDR) and hva (where it is here).
+ *
+ * Threads: built, referenced and released on CONTROL; translated on any.
+ */
+#pragma once
+
+#include <glib.h>
+
+#define VD_MAP_REGIONS_MAX 509 /* what front-ends with memory slots may use */
+
+typedef struct VdMap VdMap;
+
+/* A region as the front-end describes it. */
+typedef struct {
+  guint64 gpa;    /* guest physical address */
+  guint64 size;   /* bytes, not 0 */
+  guint64 uva;    /* the front-end's address */
+  guint64 offset; /* bytes into the file */
+} VdRegionInfo;
+
+/* Returns: (transfer full): a map with no region. */
+VdMap *vd_map_new (void);
+VdMap *vd_map_ref (VdMap *map);
+void vd_map_unref (VdMap *map); /* NULL is fine */
+
+/* Maps @info's part of @fd, which is checked against the file's size and closed
+ * by the caller, and shares the mapping if this process has the same one.
+ * Returns: (transfer full): @map with the region, or NULL with @error set:
+ * empty, wrapped, overlapping, beyond the file, too many, mmap failed. */
+VdMap *
+vd_map_add (VdMap *map, const VdRegionInfo *info, int fd, GError **error);
+
+/* Returns: (transfer full): @map without the region that has @info's gpa, uva
+ * and size, or NULL with @error set. */
+VdMap *vd_map_remove (VdMap *map, const VdRegionInfo *info, GError **error);
+
+guint vd_map_n_regions (const VdMap *map);
+
+/* Translates @gpa.  Any thread that holds a reference.
+ * @len: (inout): bytes wanted; on return how many of them are contiguous here
+ * Returns: the address, or NULL if @gpa is in no region. */
+void *vd_map_gpa (const VdMap *map, guint64 gpa, guint64 *len);
+
+/* Translates the whole range, which must lie in one region.
+ * Returns: the address or NULL.  @gpa: (out) (optional): its gpa */
+void *vd_map_uva (const VdMap *map, guint64 uva, guint64 len, guint64 *gpa);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (VdMap, vd_map_unref)

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * queue.h - one started ring: its slots, its thread's turns, its notifications
+ *
+ * CONTROL creates a queue from what the front-end said, attaches it to a worker
+ * and then talks to it by one VdQueueCommand at a time.  On the worker's thread
+ * (QUEUE) the queue pops batches of chains, hands them to the device, and at
+ * the end of each turn publishes the used index and notifies the driver once.
+ * A ring whose driver breaks the rules is broken for good: it stops, tells the
+ * front-end through its error eventfd and CONTROL through on_broken.
+ */
+#pragma once
+
+#include "vring/chain.h"
+#include "vring/map.h"
+#include "vring/worker.h"
+
+#define VD_QUEUE_SIZE_MAX 32768
+#define VD_BATCH_MAX      64 /* chains given to a device at once */
+
+/* How a queue's user, a device, is called.  All on QUEUE. */
+typedef struct {
+  gsize request_size; /* bytes of VdChain.request, at most 4096 */
+
+  /* Before the first batch; per-thread set-up belongs here.  May be NULL.
+   * Returns: 0, or -errno, which breaks the queue. */
+  int (*start) (VdQueue *queue, gpointer user_data);
+
+  /* After the last completion; undoes start().  May be NULL. */
+  void (*stop) (VdQueue *queue, gpointer user_data);
+
+  /* How many chains the device wants now, 0 leaves them in the ring until
+   * vd_queue_wake().  NULL: as many as there are. */
+  guint (*wants) (VdQueue *queue, gpointer user_data);
+
+  /* Serves @chains: completes each once, now or later, in any order. */
+  void (*handle) (VdQueue *queue, VdChain **chains, guint n_chains,
+                  gpointer user_data);
+} VdQueueOps;
+
+/* Counters since the queue started; any thread may read them. */
+typedef struct {
+  guint64 kicks, calls, batches, chains, sleeps;
+} VdQueueStats;
+
+/* What the front-end said of a ring, checked when the queue is created. */
+typedef struct {
+  guint index;               /* number of the ring in the device */
+  guint32 size;              /* entries */
+  guint64 desc, avail, used; /* uva */
+  guint16 base;              /* avail index to start from */
+  guint64 features;          /* acked virtio feature bits */
+  gboolean enabled;
+  VdMap *map;  /* (transfer none) */
+  int kick_fd; /* (transfer none): duplicated; an eventfd, -1: polling */
+  int call_fd; /* likewise; -1: the driver polls */
+  int err_fd;  /* likewise; -1: none */
+
+  /* CONTROL: the ring broke; @reason says which rule.  The queue stays attached
+   * until it is stopped. */
+  void (*on_broken) (VdQueue *queue, const char *reason, gpointer owner);
+  gpointer owner;
+} VdQueueSetup;
+
+/* CONTROL.  Checks @setup and allocates every slot.
+ * @control: where answers and on_broken are posted
+ * Returns: (transfer full): a detached queue, or NULL with @error set. */
+VdQueue *vd_queue_new (const VdQueueSetup *setup, const VdQueueOps *ops,
+                       gpointer user_data, VdMailbox *control, GError **error);
+/* CONTROL: frees a queue that was never attached or has stopped. */
+void vd_queue_free (VdQueue *queue);
+
+/* CONTROL: gives the queue to @worker, which starts to serve it. */
+void vd_queue_attach (VdQueue *queue, VdWorker *worker);
+
+typedef enum {
+  VD_QUEUE_STOP,    /* no new chains; done when all in flight are completed */
+  VD_QUEUE_ENABLE,  /* value: whether chains are processed */
+  VD_QUEUE_CALL_FD, /* fd: the new call descriptor, signalled once */
+  VD_QUEUE_ERR_FD,  /* fd: the new error descriptor */
+  VD_QUEUE_MAP,     /* map: the new memory; done when nothing in flight points
+                     * into the old one; fails if the ring is not in it */
+} VdQueueCommandType;
+
+typedef struct VdQueueCommand VdQueueCommand;
+struct VdQueueCommand {
+  VdQueueCommandType type;
+  gboolean value;
+  int fd;     /* (transfer full) */
+  VdMap *map; /* (transfer full); on return the old map, to be released */
+  /* CONTROL: the command is done.  @result: 0 or -errno.  After STOP the queue
+   * is detached and may be freed. */
+  void (*done) (VdQueueCommand *command, int result);
+  gpointer user_data;
+  VdQueue *queue; /* set by vd_queue_command() */
+  VdMail mail;    /* private */
+  int result;     /* private */
+};
+
+/* CONTROL: posts @command, which the queue owns until done(). */
+void vd_queue_command (VdQueue *queue, VdQueueCommand *command);
+
+/* CONTROL, after STOP: the value of GET_VRING_BASE. */
+guint32 vd_queue_base (const VdQueue *queue);
+
+/* Any thread: counters. */
+void vd_queue_stats (const VdQueue *queue, VdQueueStats *ret);
+
+/* Constant after creation; any thread. */
+guint vd_queue_index (const VdQueue *queue);
+guint vd_queue_size (const VdQueue *queue);
+guint64 vd_queue_features (const VdQueue *queue);
+VdWorker *vd_queue_worker (const VdQueue *queue);
+
+/* QUEUE: the device's pointer for this queue, set in start(). */
+void vd_queue_set_data (VdQueue *queue, gpointer data);
+gpointer vd_queue_data (const VdQueue *queue);
+
+/* QUEUE: asks wants() again at the end of this turn. */
+void vd_queue_wake (VdQueue *queue);
+
+/* QUEUE: breaks the ring, for instance when a request is beyond repair.
+ * @reason: static text */
+void vd_queue_break (VdQueue *queue, const char *reason);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (VdQueue, vd_queue_free)

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * worker.h - the thread that runs started queues around one io_uring
+ *
+ * Kicks, completions of I/O and mail from the control plane are awaited in one
+ * system call.  Where the kernel refuses io_uring, the same thread waits in
+ * epoll and all I/O goes to the device's pool of threads.
+ */
+#pragma once
+
+#include <glib.h>
+
+#include "vring/mailbox.h"
+
+typedef struct VdWorker VdWorker;
+typedef struct VdPool VdPool;
+typedef struct VdOp VdOp;
+struct io_uring_sqe;
+
+/* One asynchronous operation, embedded in the device's request memory, so that
+ * starting one allocates nothing.  It belongs to the worker until done(). */
+struct VdOp {
+  void (*done) (VdOp *op, int res); /* QUEUE; @res: bytes or -errno */
+  int (*work) (VdOp *op);           /* POOL: vd_worker_offload() only */
+  VdMail mail;                      /* private */
+  VdWorker *worker;                 /* private */
+  int res;                          /* private */
+};
+
+/* QUEUE: whether vd_worker_get_sqe() works here; constant for a worker. */
+gboolean vd_worker_has_uring (const VdWorker *worker);
+
+/* QUEUE, only if vd_worker_has_uring(): a submission entry for @op, whose
+ * done() gets the result.  The caller fills it with io_uring_prep_*() at once
+ * and touches neither its user_data nor the entry later.  It is submitted at
+ * the end of the thread's turn, with all others.  Never NULL. */
+struct io_uring_sqe *vd_worker_get_sqe (VdWorker *worker, VdOp *op);
+
+/* QUEUE: op->work() runs on a thread of the device's pool, then op->done() on
+ * this one.  For calls that io_uring lacks, or that may block. */
+void vd_worker_offload (VdWorker *worker, VdOp *op);
+
+/* CONTROL.  A pool of at most @max_threads threads, started on demand and ended
+ * when idle; one for each device, so that a slow device delays only itself. */
+VdPool *vd_pool_new (guint max_threads);
+/* CONTROL: waits for running work.  NULL is fine. */
+void vd_pool_free (VdPool *pool);
+/* Any thread: runs @op->work, then posts the completion to @box, whose owner
+ * then calls done(). */
+void vd_pool_push (VdPool *pool, VdOp *op, VdMailbox *box);
+
+/* CONTROL: starts a thread.
+ * @name: for debuggers, cut to 15 bytes
+ * @pool: (transfer none): where offloaded work goes
+ * @force_poll: TRUE to use epoll even where io_uring works (tests)
+ * Returns: (transfer full): the worker, or NULL with @error set. */
+VdWorker *vd_worker_new (const char *name, VdPool *pool, gboolean force_poll,
+                         GError **error);
+/* CONTROL: ends the thread, which must have no queue.  NULL is fine. */
+void vd_worker_free (VdWorker *worker);
+/* Any thread: runs @mail on the worker's thread. */
+void vd_worker_post (VdWorker *worker, VdMail *mail);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (VdPool, vd_pool_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (VdWorker, vd_worker_free)
