@@ -12,7 +12,8 @@
 
 #include "protocol/message.h"
 
-#define VD_OUTPUT_MAX (64 * 1024) /* bytes queued for a peer that reads not */
+#define VD_OUTPUT_MAX     (64 * 1024) /* bytes queued for a peer that reads not */
+#define VD_OUTPUT_FDS_MAX 16          /* descriptors queued with them */
 
 typedef struct VdConnection VdConnection;
 
