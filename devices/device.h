@@ -47,6 +47,10 @@ struct VdDeviceOps {
   /* Queue ops; user_data of each is the VdDevice. */
   VdQueueOps queue;
 
+  /* Checks what the key tables cannot say, without opening anything, so that
+   * --check works beside a running daemon.  May be NULL.  CONTROL. */
+  gboolean (*check) (VdOptions *options, GError **error);
+
   /* Opens what is behind the device, before its socket exists, so that every
    * mistake of the user is seen at start-up.  May block.  CONTROL.
    * @options: checked against keys; the device keeps a reference if it wants
@@ -109,12 +113,18 @@ extern const VdDeviceOps *const vd_registry[];
 /* Returns: (nullable): the kind of that name. */
 const VdDeviceOps *vd_registry_find (const char *kind);
 
-/* CONTROL: opens a device of kind @ops.
+/* CONTROL: checks @options against vd_common_keys and ops->keys, where the
+ * kind's own table wins, then by ops->check(). */
+gboolean
+vd_device_check (const VdDeviceOps *ops, VdOptions *options, GError **error);
+
+/* CONTROL: opens a device of kind @ops after vd_device_check().
+ * @id: (transfer none): outlives the device
  * @options: (transfer none): checked against vd_common_keys and ops->keys */
 VdDevice *vd_device_open (const VdDeviceOps *ops, const char *id,
                           VdOptions *options, GError **error);
 
-/* CONTROL: frees @dev and its pool; NULL is fine. */
+/* CONTROL: frees @dev, its pool and its config space; NULL is fine. */
 void vd_device_close (VdDevice *dev);
 
 /* CONTROL: tells the driver, if there is one, that config space changed. */

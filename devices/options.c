@@ -1,1 +1,584 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * options.c - key=value texts, checked against tables and then read by type
+ *
+ * An object is filled on CONTROL by vd_options_set() and vd_options_check() and
+ * is constant afterwards, so that any thread may read it.
+ */
+#include "devices/options.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#include "devices/nearest.h"
+
+/* What a value's text means, by its key's type. */
+typedef union {
+  const char *string; /* STRING, PATH, ENUM */
+  gboolean boolean;
+  guint64 number; /* UINT, SIZE */
+  gdouble seconds;
+} Value;
+
+/* A key that was set, or a default of the tables. */
+typedef struct {
+  char *key;
+  char *text;      /* as given; a PATH becomes absolute when checked */
+  const VdKey *in; /* its table entry; NULL before the check */
+  Value value;     /* valid if in is set */
+} Entry;
+
+struct VdOptions {
+  gint n_refs;
+  char *origin;
+  char *base_dir;      /* NULL: the working directory */
+  GPtrArray *set;      /* Entry, in the order of setting */
+  GPtrArray *defaults; /* Entry, for keys of the tables that are not set */
+  GPtrArray *known;    /* const VdKey, of the tables, each name once */
+};
+
+G_DEFINE_QUARK (vd - options - error - quark, vd_options_error)
+
+static void
+entry_free (gpointer data)
+{
+  Entry *entry = data;
+
+  g_free (entry->key);
+  g_free (entry->text);
+  g_free (entry);
+}
+
+static Entry *
+entry_new (const char *key, const char *text)
+{
+  Entry *entry = g_new0 (Entry, 1);
+
+  entry->key = g_strdup (key);
+  entry->text = g_strdup (text);
+  return entry;
+}
+
+VdOptions *
+vd_options_new (const char *origin, const char *base_dir)
+{
+  VdOptions *options = g_new0 (VdOptions, 1);
+
+  options->n_refs = 1;
+  options->origin = g_strdup (origin);
+  options->base_dir = g_strdup (base_dir);
+  options->set = g_ptr_array_new_with_free_func (entry_free);
+  options->defaults = g_ptr_array_new_with_free_func (entry_free);
+  options->known = g_ptr_array_new ();
+  return options;
+}
+
+VdOptions *
+vd_options_ref (VdOptions *options)
+{
+  g_atomic_int_inc (&options->n_refs);
+  return options;
+}
+
+void
+vd_options_unref (VdOptions *options)
+{
+  if (options == NULL || !g_atomic_int_dec_and_test (&options->n_refs))
+    return;
+  g_ptr_array_unref (options->set);
+  g_ptr_array_unref (options->defaults);
+  g_ptr_array_unref (options->known);
+  g_free (options->origin);
+  g_free (options->base_dir);
+  g_free (options);
+}
+
+static Entry *
+find_in (const GPtrArray *entries, const char *key)
+{
+  for (guint i = 0; i < entries->len; i++) {
+    Entry *entry = g_ptr_array_index (entries, i);
+
+    if (strcmp (entry->key, key) == 0)
+      return entry;
+  }
+  return NULL;
+}
+
+/* The one form of all errors here. */
+G_GNUC_PRINTF (6, 7)
+static void
+fail (const VdOptions *options, VdOptionsError code, const char *key,
+      const char *value, GError **error, const char *format, ...)
+{
+  g_autofree char *why = NULL;
+  va_list args;
+
+  va_start (args, format);
+  why = g_strdup_vprintf (format, args);
+  va_end (args);
+  g_set_error (error, VD_OPTIONS_ERROR, code, "%s: %s%s%s: %s", options->origin,
+               key, value != NULL ? "=" : "", value != NULL ? value : "", why);
+}
+
+gboolean
+vd_options_set (VdOptions *options, const char *key, const char *value,
+                GError **error)
+{
+  if (find_in (options->set, key) != NULL) {
+    fail (options, VD_OPTIONS_ERROR_DUPLICATE, key, value, error,
+          "this key was given before");
+    return FALSE;
+  }
+  if (!g_utf8_validate (value, -1, NULL)) {
+    fail (options, VD_OPTIONS_ERROR_BAD_VALUE, key, NULL, error,
+          "the value is not UTF-8");
+    return FALSE;
+  }
+  g_ptr_array_add (options->set, entry_new (key, value));
+  return TRUE;
+}
+
+/* Returns: the length of the prefix of a name like "page.*", 0 for others. */
+static gsize
+prefix_len (const char *name)
+{
+  gsize len = strlen (name);
+
+  return len > 1 && name[len - 1] == '*' ? len - 1 : 0;
+}
+
+static const VdKey *
+find_known (const VdOptions *options, const char *key)
+{
+  for (guint i = 0; i < options->known->len; i++) {
+    const VdKey *known = g_ptr_array_index (options->known, i);
+    gsize prefix = prefix_len (known->name);
+
+    if (prefix > 0
+            ? strncmp (key, known->name, prefix) == 0 && key[prefix] != '\0'
+            : strcmp (key, known->name) == 0)
+      return known;
+  }
+  return NULL;
+}
+
+/* The first table that has a name wins. */
+static void
+merge_tables (VdOptions *options, const VdKey *const *tables)
+{
+  g_ptr_array_set_size (options->known, 0);
+  for (; *tables != NULL; tables++)
+    for (const VdKey *key = *tables; key->name != NULL; key++)
+      if (find_known (options, key->name) == NULL)
+        g_ptr_array_add (options->known, (gpointer) key);
+}
+
+static gboolean
+parse_bool (const char *text, gboolean *ret)
+{
+  static const char *const words[][2] = {
+    { "no", "yes" }, { "false", "true" }, { "off", "on" }, { "0", "1" }
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (words); i++)
+    for (guint value = 0; value < 2; value++)
+      if (strcmp (text, words[i][value]) == 0) {
+        *ret = value == 1;
+        return TRUE;
+      }
+  return FALSE;
+}
+
+/* @ret_end: what follows the digits; may be NULL if nothing may. */
+static gboolean
+parse_number (const char *text, guint base, guint64 *ret, const char **ret_end)
+{
+  char *end;
+
+  /* strtoull takes spaces and a sign, which no key means. */
+  if (!g_ascii_isdigit (text[0]))
+    return FALSE;
+  errno = 0;
+  *ret = g_ascii_strtoull (text, &end, base);
+  if (errno != 0 || end == text)
+    return FALSE;
+  if (ret_end != NULL)
+    *ret_end = end;
+  return ret_end != NULL || *end == '\0';
+}
+
+static gboolean
+parse_size (const char *text, guint64 *ret)
+{
+  static const char units[] = "kMGT";
+  const char *end, *unit;
+  guint shift = 0;
+
+  if (!parse_number (text, 10, ret, &end))
+    return FALSE;
+  if (*end != '\0') {
+    unit = strchr (units, *end == 'K' ? 'k' : *end);
+    if (unit == NULL || end[1] != '\0')
+      return FALSE;
+    shift = 10 * (guint) (unit - units + 1);
+  }
+  if (*ret > G_MAXUINT64 >> shift)
+    return FALSE;
+  *ret <<= shift;
+  return TRUE;
+}
+
+static gboolean
+parse_seconds (const char *text, gdouble *ret)
+{
+  char *end;
+
+  /* Digits and a point only: strtod also takes "inf", "nan" and hexadecimal. */
+  if (text[strspn (text, "0123456789.")] != '\0' || *text == '\0')
+    return FALSE;
+  *ret = g_ascii_strtod (text, &end);
+  return *end == '\0' && isfinite (*ret);
+}
+
+static gboolean
+in_choices (const char *text, const char *const *choices)
+{
+  return g_strv_contains (choices, text);
+}
+
+static char *
+describe_range (const VdKey *key)
+{
+  if (key->max != 0)
+    return g_strdup_printf ("%" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT,
+                            key->min, key->max);
+  if (key->min != 0)
+    return g_strdup_printf ("at least %" G_GUINT64_FORMAT, key->min);
+  return g_strdup ("not negative");
+}
+
+/* Returns: (transfer full): what a value of this key looks like. */
+static char *
+describe_type (const VdKey *key)
+{
+  g_autofree char *range = describe_range (key);
+  g_autofree char *choices = NULL;
+
+  switch (key->type) {
+  case VD_KEY_STRING: return g_strdup ("a text");
+  case VD_KEY_PATH: return g_strdup ("a path");
+  case VD_KEY_BOOL: return g_strdup ("yes or no");
+  case VD_KEY_UINT: return g_strdup_printf ("a number, %s", range);
+  case VD_KEY_SIZE:
+    return g_strdup_printf ("bytes, %s; suffixes k, M, G, T", range);
+  case VD_KEY_SECONDS: return g_strdup ("seconds, such as 0.5");
+  case VD_KEY_ENUM: break;
+  }
+  choices = g_strjoinv (", ", (char **) key->choices);
+  return g_strdup_printf ("one of %s", choices);
+}
+
+static gboolean
+in_range (const VdKey *key, guint64 number)
+{
+  return number >= key->min && (key->max == 0 || number <= key->max);
+}
+
+/* Turns the text of @entry into its value. */
+static gboolean
+parse_value (const VdOptions *options, Entry *entry)
+{
+  const VdKey *key = entry->in;
+  Value *value = &entry->value;
+
+  switch (key->type) {
+  case VD_KEY_STRING: value->string = entry->text; return TRUE;
+  case VD_KEY_PATH:
+    if (*entry->text == '\0')
+      return FALSE;
+    if (!g_path_is_absolute (entry->text)) {
+      g_autofree char *text = entry->text;
+
+      entry->text = g_canonicalize_filename (text, options->base_dir);
+    }
+    value->string = entry->text;
+    return TRUE;
+  case VD_KEY_BOOL: return parse_bool (entry->text, &value->boolean);
+  case VD_KEY_UINT:
+    return parse_number (entry->text, 0, &value->number, NULL) &&
+           in_range (key, value->number);
+  case VD_KEY_SIZE:
+    return parse_size (entry->text, &value->number) &&
+           in_range (key, value->number);
+  case VD_KEY_SECONDS: return parse_seconds (entry->text, &value->seconds);
+  case VD_KEY_ENUM:
+    value->string = entry->text;
+    return in_choices (entry->text, key->choices);
+  }
+  g_assert_not_reached ();
+}
+
+static gboolean
+check_value (const VdOptions *options, Entry *entry, GError **error)
+{
+  g_autofree char *want = NULL;
+  const char *near = NULL;
+
+  if (parse_value (options, entry))
+    return TRUE;
+  want = describe_type (entry->in);
+  if (entry->in->type == VD_KEY_ENUM)
+    near = vd_nearest (entry->text, entry->in->choices);
+  fail (options, VD_OPTIONS_ERROR_BAD_VALUE, entry->key, entry->text, error,
+        "not %s%s%s%s", want, near != NULL ? "; did you mean '" : "",
+        near != NULL ? near : "", near != NULL ? "'?" : "");
+  return FALSE;
+}
+
+/* The nearest name that could have been meant; "pages.1" is near "page.*". */
+static char *
+nearest_key (const VdOptions *options, const char *key)
+{
+  const char *dot = strchr (key, '.');
+  g_autofree char *stem =
+      dot != NULL ? g_strdup_printf ("%.*s.*", (int) (dot - key), key) : NULL;
+  g_autoptr (GPtrArray) names = g_ptr_array_new ();
+  const char *found;
+
+  for (guint i = 0; i < options->known->len; i++)
+    g_ptr_array_add (
+        names, (gpointer) ((const VdKey *) options->known->pdata[i])->name);
+  g_ptr_array_add (names, NULL);
+  found = vd_nearest (stem != NULL ? stem : key,
+                      (const char *const *) names->pdata);
+  if (found == NULL)
+    return g_strdup ("--list-devices shows all keys");
+  return g_strdup_printf ("did you mean '%s'?", found);
+}
+
+static gboolean
+check_entry (const VdOptions *options, Entry *entry, GError **error)
+{
+  g_autofree char *hint = NULL;
+
+  entry->in = find_known (options, entry->key);
+  if (entry->in != NULL)
+    return check_value (options, entry, error);
+  hint = nearest_key (options, entry->key);
+  fail (options, VD_OPTIONS_ERROR_UNKNOWN_KEY, entry->key, entry->text, error,
+        "unknown key; %s", hint);
+  return FALSE;
+}
+
+/* Adds the default of @key, if it was not set. */
+static gboolean
+add_default (VdOptions *options, const VdKey *key, GError **error)
+{
+  Entry *entry;
+
+  if (prefix_len (key->name) > 0 || find_in (options->set, key->name) != NULL)
+    return TRUE;
+  if (key->flags & VD_KEY_REQUIRED) {
+    fail (options, VD_OPTIONS_ERROR_MISSING_KEY, key->name, NULL, error,
+          "this key is required (%s)", key->help);
+    return FALSE;
+  }
+  if (key->fallback == NULL)
+    return TRUE;
+  entry = entry_new (key->name, key->fallback);
+  entry->in = key;
+  g_ptr_array_add (options->defaults, entry);
+  return check_value (options, entry, error);
+}
+
+gboolean
+vd_options_check (VdOptions *options, const VdKey *const *tables,
+                  GError **error)
+{
+  merge_tables (options, tables);
+  g_ptr_array_set_size (options->defaults, 0);
+  for (guint i = 0; i < options->set->len; i++)
+    if (!check_entry (options, g_ptr_array_index (options->set, i), error))
+      return FALSE;
+  for (guint i = 0; i < options->known->len; i++)
+    if (!add_default (options, g_ptr_array_index (options->known, i), error))
+      return FALSE;
+  return TRUE;
+}
+
+gboolean
+vd_options_has (const VdOptions *options, const char *key)
+{
+  return find_in (options->set, key) != NULL;
+}
+
+/* Returns: (nullable): the set or default entry of @key. */
+static const Entry *
+get (const VdOptions *options, const char *key)
+{
+  const Entry *entry = find_in (options->set, key);
+
+  g_assert (find_known (options, key) != NULL);
+  return entry != NULL ? entry : find_in (options->defaults, key);
+}
+
+const char *
+vd_options_string (const VdOptions *options, const char *key)
+{
+  const Entry *entry = get (options, key);
+
+  if (entry == NULL)
+    return NULL;
+  g_assert (entry->in->type == VD_KEY_STRING ||
+            entry->in->type == VD_KEY_PATH || entry->in->type == VD_KEY_ENUM);
+  return entry->value.string;
+}
+
+gboolean
+vd_options_bool (const VdOptions *options, const char *key)
+{
+  const Entry *entry = get (options, key);
+
+  if (entry == NULL)
+    return FALSE;
+  g_assert (entry->in->type == VD_KEY_BOOL);
+  return entry->value.boolean;
+}
+
+guint64
+vd_options_uint (const VdOptions *options, const char *key)
+{
+  const Entry *entry = get (options, key);
+
+  if (entry == NULL)
+    return 0;
+  g_assert (entry->in->type == VD_KEY_UINT || entry->in->type == VD_KEY_SIZE);
+  return entry->value.number;
+}
+
+gdouble
+vd_options_seconds (const VdOptions *options, const char *key)
+{
+  const Entry *entry = get (options, key);
+
+  if (entry == NULL)
+    return 0;
+  g_assert (entry->in->type == VD_KEY_SECONDS);
+  return entry->value.seconds;
+}
+
+gboolean
+vd_options_foreach (const VdOptions *options, const char *prefix,
+                    gboolean (*func) (const char *suffix, const char *value,
+                                      gpointer user_data, GError **error),
+                    gpointer user_data, GError **error)
+{
+  gsize len = strlen (prefix);
+
+  for (guint i = 0; i < options->set->len; i++) {
+    const Entry *entry = g_ptr_array_index (options->set, i);
+
+    if (strncmp (entry->key, prefix, len) == 0 &&
+        !func (entry->key + len, entry->text, user_data, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+void
+vd_options_set_error (const VdOptions *options, const char *key, GError **error,
+                      const char *format, ...)
+{
+  const Entry *entry = find_in (options->set, key);
+  g_autofree char *why = NULL;
+  va_list args;
+
+  if (entry == NULL)
+    entry = find_in (options->defaults, key);
+  va_start (args, format);
+  why = g_strdup_vprintf (format, args);
+  va_end (args);
+  fail (options, VD_OPTIONS_ERROR_BAD_VALUE, key,
+        entry != NULL ? entry->text : NULL, error, "%s", why);
+}
+
+/* Whether two texts of one type mean the same: "4k" is "4096". */
+static gboolean
+same_value (const Entry *a, const Entry *b)
+{
+  if (a == NULL || b == NULL)
+    return a == b;
+  switch (a->in->type) {
+  case VD_KEY_BOOL: return a->value.boolean == b->value.boolean;
+  case VD_KEY_UINT:
+  case VD_KEY_SIZE: return a->value.number == b->value.number;
+  case VD_KEY_SECONDS: return a->value.seconds == b->value.seconds;
+  case VD_KEY_STRING:
+  case VD_KEY_PATH:
+  case VD_KEY_ENUM: break;
+  }
+  return strcmp (a->value.string, b->value.string) == 0;
+}
+
+/* Looks for a key of @entries that @other has not or not alike.
+ * Returns: (transfer none) (nullable): a key that is not live, else "" if only
+ * live ones differ, else NULL. */
+static const char *
+first_difference (const GPtrArray *entries, const VdOptions *other)
+{
+  const char *found = NULL;
+
+  for (guint i = 0; i < entries->len; i++) {
+    const Entry *entry = g_ptr_array_index (entries, i);
+
+    if (same_value (entry, get (other, entry->key)))
+      continue;
+    if (!(entry->in->flags & VD_KEY_LIVE))
+      return entry->key;
+    found = "";
+  }
+  return found;
+}
+
+char *
+vd_options_differ (const VdOptions *a, const VdOptions *b)
+{
+  const struct {
+    const GPtrArray *entries;
+    const VdOptions *other;
+  } passes[] = {
+    { a->set, b }, { a->defaults, b }, { b->set, a }, { b->defaults, a }
+  };
+  const char *found = NULL;
+
+  for (guint i = 0; i < G_N_ELEMENTS (passes); i++) {
+    const char *here = first_difference (passes[i].entries, passes[i].other);
+
+    if (here != NULL)
+      found = here;
+    if (found != NULL && *found != '\0')
+      break;
+  }
+  return g_strdup (found);
+}
+
+char *
+vd_options_to_text (const VdOptions *options)
+{
+  GString *text = g_string_new (NULL);
+
+  for (guint i = 0; i < options->set->len; i++) {
+    const Entry *entry = g_ptr_array_index (options->set, i);
+
+    g_string_append_printf (text, "%s=%s\n", entry->key, entry->text);
+  }
+  return g_string_free (text, FALSE);
+}
+
+const char *
+vd_options_origin (const VdOptions *options)
+{
+  return options->origin;
+}

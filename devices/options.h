@@ -56,14 +56,18 @@ gboolean vd_options_set (VdOptions *options, const char *key, const char *value,
                          GError **error);
 
 /* Checks every key and value against @tables, NULL-ended, and stores the
- * defaults; the getters below work only after it.  An unknown key's error
- * names the nearest known one. */
+ * defaults; the getters below work only after it.  The first table that has a
+ * name wins.  An unknown key's error names the nearest known one.  May be called
+ * again, with the same or other tables. */
 gboolean vd_options_check (VdOptions *options, const VdKey *const *tables,
                            GError **error);
 
-/* Getters.  Asking for a key that is in no table, or by a wrong type, is our
- * own bug.  Strings are (transfer none); NULL if unset without a default. */
+/* Whether the key was set; defaults do not count. */
 gboolean vd_options_has (const VdOptions *options, const char *key);
+
+/* Getters.  Asking for a key that is in no table, or by a wrong type, is our
+ * own bug.  Strings are (transfer none).  A key that is unset and has no
+ * default is NULL, FALSE or 0. */
 const char *vd_options_string (const VdOptions *options, const char *key);
 gboolean vd_options_bool (const VdOptions *options, const char *key);
 guint64 vd_options_uint (const VdOptions *options, const char *key);
