@@ -13,9 +13,12 @@
 typedef struct VdQueue VdQueue;
 typedef struct VdChain VdChain;
 
-/* Buffers that a chain needs beyond this many are refused, as in the largest
- * chain seen in the wild (Windows, 512 segments) with room to spare. */
+/* Descriptors of a chain; more than the largest
+ * seen in the wild (Windows, 512 segments), and IOV_MAX. */
 #define VD_CHAIN_MAX 1024
+
+/* Buffers of a chain: a descriptor that crosses regions makes several. */
+#define VD_CHAIN_IOV (VD_CHAIN_MAX + 8)
 
 /* Segments kept beside the chain itself; longer lists use the slot's own
  * stretch of the queue's arena. */

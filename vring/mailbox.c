@@ -1,1 +1,95 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * mailbox.c - a stack that senders push to and the owner takes whole
+ *
+ * Only the sender that finds the stack empty writes to the eventfd: whoever
+ * comes later knows that the owner was already woken and has not looked yet.
+ */
+#include "vring/mailbox.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
+
+#include "vring/fd.h"
+
+struct VdMailbox {
+  _Atomic (VdMail *) newest;
+  int fd;
+};
+
+VdMailbox *
+vd_mailbox_new (void)
+{
+  vd_autofd fd = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
+  VdMailbox *box;
+
+  if (fd < 0)
+    return NULL;
+  box = g_new0 (VdMailbox, 1);
+  box->fd = vd_steal_fd (&fd);
+  return box;
+}
+
+void
+vd_mailbox_free (VdMailbox *box)
+{
+  if (box == NULL)
+    return;
+  close (box->fd);
+  g_free (box);
+}
+
+void
+vd_mailbox_post (VdMailbox *box, VdMail *mail)
+{
+  const guint64 one = 1;
+  VdMail *newest = atomic_load_explicit (&box->newest, memory_order_relaxed);
+  int fd = box->fd;
+
+  do {
+    mail->next = newest;
+  } while (!atomic_compare_exchange_weak_explicit (
+      &box->newest, &newest, mail, memory_order_acq_rel, memory_order_relaxed));
+  /* A full counter wakes the owner as well, so that error is none. */
+  if (newest == NULL)
+    while (write (fd, &one, sizeof one) < 0 && errno == EINTR)
+      ;
+}
+
+guint
+vd_mailbox_drain (VdMailbox *box)
+{
+  VdMail *mail, *oldest = NULL;
+  guint64 count;
+  guint n = 0;
+
+  if (atomic_load_explicit (&box->newest, memory_order_relaxed) == NULL)
+    return 0;
+
+  /* The eventfd is reset before the stack is taken: mail that comes later finds
+   * an empty stack and wakes the owner anew. */
+  if (read (box->fd, &count, sizeof count) < 0)
+    count = 0;
+  mail = atomic_exchange_explicit (&box->newest, NULL, memory_order_acq_rel);
+  while (mail != NULL) {
+    VdMail *next = mail->next;
+
+    mail->next = oldest;
+    oldest = mail;
+    mail = next;
+  }
+  for (mail = oldest; mail != NULL; n++) {
+    VdMail *next = mail->next;
+
+    mail->run (mail);
+    mail = next;
+  }
+  return n;
+}
+
+int
+vd_mailbox_fd (const VdMailbox *box)
+{
+  return box->fd;
+}

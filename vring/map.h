@@ -43,6 +43,17 @@ VdMap *vd_map_remove (VdMap *map, const VdRegionInfo *info, GError **error);
 
 guint vd_map_n_regions (const VdMap *map);
 
+/* What one region translates, by value: a queue's translation cache. */
+typedef struct {
+  guint64 gpa;
+  guint64 size; /* bytes; 0: empty */
+  guint8 *hva;
+} VdRange;
+
+/* Finds the region of @gpa.  Any thread that holds a reference.
+ * Returns: FALSE, with an empty @ret, if @gpa is in no region. */
+gboolean vd_map_find (const VdMap *map, guint64 gpa, VdRange *ret);
+
 /* Translates @gpa.  Any thread that holds a reference.
  * @len: (inout): bytes wanted; on return how many of them are contiguous here
  * Returns: the address, or NULL if @gpa is in no region. */

@@ -1,1 +1,468 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * queue.c - the life of a started ring, whatever its format
+ *
+ * CONTROL makes the queue, attaches it and posts commands.  QUEUE takes turns:
+ * pop a batch, let the device handle it, publish what is completed, notify
+ * once.  Before the thread sleeps it asks for kicks and looks once more.
+ */
+#include <errno.h>
+#include <gio/gio.h>
+#include <linux/virtio_config.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "vring/queue-private.h"
+
+#define CHAIN_ALIGN 64
+
+static gsize
+align_up (gsize len)
+{
+  return (len + CHAIN_ALIGN - 1) / CHAIN_ALIGN * CHAIN_ALIGN;
+}
+
+/* One mapping holds all slots, their requests and their arenas; the kernel
+ * fills in pages as slots are used, so a deep ring that is used shallowly
+ * costs little. */
+static gboolean
+queue_alloc (VdQueue *queue)
+{
+  gsize size = queue->size;
+  gsize request_len = align_up (queue->ops->request_size);
+  gsize slots_len = align_up (size * sizeof (VdChain));
+  gsize arena_len = VD_CHAIN_IOV * sizeof (struct iovec);
+  guint8 *memory;
+
+  queue->memory_len = slots_len + size * (request_len + arena_len);
+  memory = mmap (NULL, queue->memory_len, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED)
+    return FALSE;
+  queue->memory = memory;
+  queue->slots = (VdChain *) (void *) memory;
+  queue->requests = memory + slots_len;
+  queue->request_len = request_len;
+  queue->arenas =
+      (struct iovec *) (void *) (queue->requests + size * request_len);
+  return TRUE;
+}
+
+static gboolean
+check_setup (const VdQueueSetup *setup, GError **error)
+{
+  const char *why = NULL;
+
+  if (setup->size == 0 || setup->size > VD_QUEUE_SIZE_MAX ||
+      (setup->size & (setup->size - 1)) != 0)
+    why = "its size is not a power of two from 1 to 32768";
+  else if (setup->base > G_MAXUINT16)
+    why = "its base is beyond 65535";
+  if (why != NULL)
+    g_set_error (error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                 "ring %u of %u entries: %s", setup->index, setup->size, why);
+  return why == NULL;
+}
+
+VdQueue *
+vd_queue_new (const VdQueueSetup *setup, const VdQueueOps *ops,
+              gpointer user_data, VdMailbox *control, GError **error)
+{
+  VdQueue *queue;
+
+  if (!check_setup (setup, error))
+    return NULL;
+  queue = g_new0 (VdQueue, 1);
+  queue->index = setup->index;
+  queue->size = setup->size;
+  queue->features = setup->features;
+  queue->desc_uva = setup->desc;
+  queue->avail_uva = setup->avail;
+  queue->used_uva = setup->used;
+  queue->event_idx = (setup->features >> VIRTIO_RING_F_EVENT_IDX) & 1;
+  queue->enabled = setup->enabled;
+  queue->kick_fd = setup->kick_fd;
+  queue->call = setup->call;
+  queue->err = setup->err;
+  queue->on_broken = setup->on_broken;
+  queue->owner = setup->owner;
+  queue->ops = ops;
+  queue->user_data = user_data;
+  queue->control = control;
+  queue->map_use = &queue->map_uses[0];
+  queue->map_use->map = vd_map_ref (setup->map);
+  if (!vd_split_translate (queue, setup->map)) {
+    g_set_error (error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                 "ring %u of %u entries does not lie aligned and whole in one "
+                 "memory region",
+                 setup->index, setup->size);
+    vd_queue_free (queue);
+    return NULL;
+  }
+  if (!queue_alloc (queue)) {
+    g_set_error (error, G_IO_ERROR, g_io_error_from_errno (errno),
+                 "ring %u: no memory for %u chains: %s", setup->index,
+                 setup->size, g_strerror (errno));
+    vd_queue_free (queue);
+    return NULL;
+  }
+  vd_split_init (queue, (guint16) setup->base);
+  return queue;
+}
+
+void
+vd_queue_free (VdQueue *queue)
+{
+  if (queue == NULL)
+    return;
+  for (guint i = 0; i < G_N_ELEMENTS (queue->map_uses); i++)
+    vd_map_unref (queue->map_uses[i].map);
+  if (queue->memory != NULL)
+    munmap (queue->memory, queue->memory_len);
+  g_free (queue);
+}
+
+/* Slots. */
+
+VdChain *
+vd_queue_take_slot (VdQueue *queue)
+{
+  VdChain *chain = queue->free;
+
+  if (chain != NULL)
+    queue->free = chain->next_free;
+  else if (queue->n_touched < queue->size) {
+    guint slot = queue->n_touched++;
+
+    chain = &queue->slots[slot];
+    chain->queue = queue;
+    chain->slot = (guint16) slot;
+    chain->request = queue->requests + slot * queue->request_len;
+    chain->arena = queue->arenas + (gsize) slot * VD_CHAIN_IOV;
+  } else
+    return NULL;
+  chain->map_use = queue->map_use;
+  queue->map_use->in_flight++;
+  queue->n_in_flight++;
+  return chain;
+}
+
+/* Answers the MAP command once no chain points into the old map. */
+static void
+finish_map (VdQueue *queue, VdMapUse *old)
+{
+  VdQueueCommand *command = queue->map;
+
+  queue->map = NULL;
+  command->map = old->map;
+  old->map = NULL;
+  vd_mailbox_post (queue->control, &command->mail);
+}
+
+void
+vd_queue_return_slot (VdQueue *queue, VdChain *chain)
+{
+  VdMapUse *use = chain->map_use;
+
+  chain->next_free = queue->free;
+  queue->free = chain;
+  queue->n_in_flight--;
+  if (--use->in_flight == 0 && use != queue->map_use && queue->map != NULL)
+    finish_map (queue, use);
+}
+
+void *
+vd_queue_translate (VdQueue *queue, guint64 gpa, guint64 *len)
+{
+  VdRange *range;
+
+  for (guint i = 0; i < VD_QUEUE_CACHE; i++) {
+    range = &queue->cache[i];
+    if (gpa - range->gpa < range->size)
+      goto found;
+  }
+  range = &queue->cache[queue->cache_victim++ % VD_QUEUE_CACHE];
+  if (!vd_map_find (queue->map_use->map, gpa, range))
+    return NULL;
+found:
+  *len = MIN (*len, range->size - (gpa - range->gpa));
+  return range->hva + (gpa - range->gpa);
+}
+
+/* Turns. */
+
+void
+vd_queue_started (VdQueue *queue)
+{
+  queue->kicked = true;
+  if (queue->ops->start != NULL) {
+    int r = queue->ops->start (queue, queue->user_data);
+
+    if (r < 0) {
+      vd_queue_break (queue, "the device cannot serve it");
+      return;
+    }
+  }
+  queue->started = true;
+}
+
+static void
+publish (VdQueue *queue)
+{
+  if (queue->broken || !vd_split_publish (queue))
+    return;
+  if (vd_notifier_signal (&queue->call))
+    vd_count (&queue->calls, 1);
+}
+
+/* Pops one batch and hands it over.  Returns: how many chains. */
+static guint
+serve_batch (VdQueue *queue)
+{
+  VdChain *chains[VD_BATCH_MAX];
+  guint max = VD_BATCH_MAX, n;
+
+  if (queue->ops->wants != NULL)
+    max = MIN (max, queue->ops->wants (queue, queue->user_data));
+  n = max > 0 ? vd_split_pop (queue, chains, max) : 0;
+  if (n > 0) {
+    vd_count (&queue->batches, 1);
+    vd_count (&queue->chains, n);
+    vd_split_notifications (queue, FALSE);
+    queue->ops->handle (queue, chains, n, queue->user_data);
+  }
+  return n;
+}
+
+static inline bool
+running (const VdQueue *queue)
+{
+  return queue->enabled && !queue->broken && !queue->stopping;
+}
+
+gboolean
+vd_queue_turn (VdQueue *queue)
+{
+  guint n = 0;
+
+  if (queue->kicked && running (queue)) {
+    n = serve_batch (queue);
+    queue->kicked = n > 0;
+  }
+  publish (queue);
+  return n > 0;
+}
+
+gboolean
+vd_queue_sleep (VdQueue *queue)
+{
+  if (!running (queue) || (queue->ops->wants != NULL &&
+                           queue->ops->wants (queue, queue->user_data) == 0))
+    return TRUE;
+  queue->kicked = vd_split_notifications (queue, TRUE);
+  return !queue->kicked;
+}
+
+void
+vd_queue_wake (VdQueue *queue)
+{
+  queue->kicked = true;
+}
+
+static void
+run_broken (VdMail *mail)
+{
+  VdQueue *queue =
+      (VdQueue *) ((char *) mail - offsetof (VdQueue, broken_mail));
+
+  queue->on_broken (queue, queue->broken_reason, queue->owner);
+}
+
+void
+vd_queue_break (VdQueue *queue, const char *reason)
+{
+  if (queue->broken)
+    return;
+  publish (queue); /* what was completed by the rules is the driver's */
+  queue->broken = true;
+  queue->broken_reason = reason;
+  vd_notifier_signal (&queue->err);
+  if (queue->on_broken != NULL) {
+    queue->broken_mail.run = run_broken;
+    vd_mailbox_post (queue->control, &queue->broken_mail);
+  }
+}
+
+gboolean
+vd_queue_stopped (VdQueue *queue)
+{
+  return queue->stopping && queue->n_in_flight == 0;
+}
+
+void
+vd_queue_detached (VdQueue *queue)
+{
+  VdQueueCommand *command = queue->stop;
+
+  publish (queue);
+  if (queue->started && queue->ops->stop != NULL)
+    queue->ops->stop (queue, queue->user_data);
+  queue->started = false;
+  queue->base = queue->next_avail;
+  queue->stop = NULL;
+  vd_mailbox_post (queue->control, &command->mail);
+}
+
+/* Commands. */
+
+static void
+run_attach (VdMail *mail)
+{
+  VdQueue *queue =
+      (VdQueue *) ((char *) mail - offsetof (VdQueue, attach_mail));
+
+  vd_worker_add_queue (queue->worker, queue);
+}
+
+void
+vd_queue_attach (VdQueue *queue, VdWorker *worker)
+{
+  queue->worker = worker;
+  queue->attach_mail.run = run_attach;
+  vd_worker_post (worker, &queue->attach_mail);
+}
+
+static inline VdQueueCommand *
+command_of (VdMail *mail)
+{
+  return (VdQueueCommand *) ((char *) mail - offsetof (VdQueueCommand, mail));
+}
+
+/* CONTROL: the last step of every command. */
+static void
+run_done (VdMail *mail)
+{
+  VdQueueCommand *command = command_of (mail);
+
+  command->done (command, command->result);
+}
+
+/* Returns: whether the command is done already. */
+static gboolean
+take_map (VdQueue *queue, VdQueueCommand *command)
+{
+  VdMapUse *old = queue->map_use;
+  VdMapUse *new = old == queue->map_uses ? old + 1 : old - 1;
+
+  new->map = command->map;
+  command->map = NULL;
+  queue->map_use = new;
+  memset (queue->cache, 0, sizeof queue->cache);
+  queue->map = command;
+  if (!queue->broken && !vd_split_translate (queue, new->map)) {
+    /* Whatever is in flight still completes, but not into the ring. */
+    vd_queue_break (queue, "its ring is no longer in guest memory");
+    command->result = -EFAULT;
+  }
+  if (old->in_flight == 0)
+    finish_map (queue, old);
+  return FALSE;
+}
+
+static void
+run_command (VdMail *mail)
+{
+  VdQueueCommand *command = command_of (mail);
+  VdQueue *queue = command->queue;
+  gboolean done = TRUE;
+
+  mail->run = run_done;
+  command->result = 0;
+  queue->kicked = true;
+  switch (command->type) {
+  case VD_QUEUE_STOP:
+    queue->stopping = true;
+    queue->stop = command;
+    done = FALSE;
+    break;
+  case VD_QUEUE_ENABLE: queue->enabled = command->value; break;
+  case VD_QUEUE_CALL:
+    queue->call = command->notifier;
+    vd_notifier_signal (&queue->call);
+    break;
+  case VD_QUEUE_ERR: queue->err = command->notifier; break;
+  case VD_QUEUE_MAP: done = take_map (queue, command); break;
+  }
+  if (done)
+    vd_mailbox_post (queue->control, mail);
+}
+
+void
+vd_queue_command (VdQueue *queue, VdQueueCommand *command)
+{
+  command->queue = queue;
+  command->mail.run = run_command;
+  vd_notifier_unblock (&queue->call);
+  vd_worker_post (queue->worker, &command->mail);
+}
+
+/* Accessors. */
+
+guint32
+vd_queue_base (const VdQueue *queue)
+{
+  return queue->base;
+}
+
+static guint64
+counter (const atomic_uint_fast64_t *value)
+{
+  return atomic_load_explicit (value, memory_order_relaxed);
+}
+
+void
+vd_queue_stats (const VdQueue *queue, VdQueueStats *ret)
+{
+  *ret = (VdQueueStats){
+    .kicks = counter (&queue->kicks),
+    .calls = counter (&queue->calls),
+    .batches = counter (&queue->batches),
+    .chains = counter (&queue->chains),
+  };
+}
+
+guint
+vd_queue_index (const VdQueue *queue)
+{
+  return queue->index;
+}
+
+guint
+vd_queue_size (const VdQueue *queue)
+{
+  return queue->size;
+}
+
+guint64
+vd_queue_features (const VdQueue *queue)
+{
+  return queue->features;
+}
+
+VdWorker *
+vd_queue_worker (const VdQueue *queue)
+{
+  return queue->worker;
+}
+
+void
+vd_queue_set_data (VdQueue *queue, gpointer data)
+{
+  queue->data = data;
+}
+
+gpointer
+vd_queue_data (const VdQueue *queue)
+{
+  return queue->data;
+}

@@ -13,6 +13,7 @@
 
 #include "vring/chain.h"
 #include "vring/map.h"
+#include "vring/notifier.h"
 #include "vring/worker.h"
 
 #define VD_QUEUE_SIZE_MAX 32768
@@ -40,7 +41,10 @@ typedef struct {
 
 /* Counters since the queue started; any thread may read them. */
 typedef struct {
-  guint64 kicks, calls, batches, chains, sleeps;
+  guint64 kicks;   /* times that the driver woke the queue */
+  guint64 calls;   /* times that the queue woke the driver */
+  guint64 batches; /* calls of handle() */
+  guint64 chains;  /* chains popped */
 } VdQueueStats;
 
 /* What the front-end said of a ring, checked when the queue is created. */
@@ -48,13 +52,16 @@ typedef struct {
   guint index;               /* number of the ring in the device */
   guint32 size;              /* entries */
   guint64 desc, avail, used; /* uva */
-  guint16 base;              /* avail index to start from */
+  guint32 base;              /* of SET_VRING_BASE: where to start */
   guint64 features;          /* acked virtio feature bits */
   gboolean enabled;
-  VdMap *map;  /* (transfer none) */
-  int kick_fd; /* (transfer none): duplicated; an eventfd, -1: polling */
-  int call_fd; /* likewise; -1: the driver polls */
-  int err_fd;  /* likewise; -1: none */
+  VdMap *map; /* (transfer none) */
+
+  /* Borrowed: the session keeps them open until the queue stopped or took
+   * others. */
+  int kick_fd;     /* an eventfd; -1: the queue polls its ring */
+  VdNotifier call; /* wakes the driver */
+  VdNotifier err;  /* tells the front-end that the ring broke */
 
   /* CONTROL: the ring broke; @reason says which rule.  The queue stays attached
    * until it is stopped. */
@@ -74,20 +81,21 @@ void vd_queue_free (VdQueue *queue);
 void vd_queue_attach (VdQueue *queue, VdWorker *worker);
 
 typedef enum {
-  VD_QUEUE_STOP,    /* no new chains; done when all in flight are completed */
-  VD_QUEUE_ENABLE,  /* value: whether chains are processed */
-  VD_QUEUE_CALL_FD, /* fd: the new call descriptor, signalled once */
-  VD_QUEUE_ERR_FD,  /* fd: the new error descriptor */
-  VD_QUEUE_MAP,     /* map: the new memory; done when nothing in flight points
-                     * into the old one; fails if the ring is not in it */
+  VD_QUEUE_STOP,   /* no new chains; done when all in flight are completed */
+  VD_QUEUE_ENABLE, /* value: whether chains are processed */
+  VD_QUEUE_CALL,   /* notifier: the new call descriptor, signalled once */
+  VD_QUEUE_ERR,    /* notifier: the new error descriptor */
+  VD_QUEUE_MAP,    /* map: the new memory; done when nothing in flight points
+                    * into the old one; fails if the ring is not in it */
 } VdQueueCommandType;
 
 typedef struct VdQueueCommand VdQueueCommand;
 struct VdQueueCommand {
   VdQueueCommandType type;
   gboolean value;
-  int fd;     /* (transfer full) */
-  VdMap *map; /* (transfer full); on return the old map, to be released */
+  VdNotifier notifier; /* borrowed as in VdQueueSetup */
+  VdMap *map;          /* (transfer full); on return the one to be released */
+
   /* CONTROL: the command is done.  @result: 0 or -errno.  After STOP the queue
    * is detached and may be freed. */
   void (*done) (VdQueueCommand *command, int result);

@@ -23,7 +23,7 @@ struct VdOp {
   void (*done) (VdOp *op, int res); /* QUEUE; @res: bytes or -errno */
   int (*work) (VdOp *op);           /* POOL: vd_worker_offload() only */
   VdMail mail;                      /* private */
-  VdWorker *worker;                 /* private */
+  VdMailbox *box;                   /* private: where done() is called */
   int res;                          /* private */
 };
 
@@ -43,7 +43,7 @@ void vd_worker_offload (VdWorker *worker, VdOp *op);
 /* CONTROL.  A pool of at most @max_threads threads, started on demand and ended
  * when idle; one for each device, so that a slow device delays only itself. */
 VdPool *vd_pool_new (guint max_threads);
-/* CONTROL: waits for running work.  NULL is fine. */
+/* CONTROL: ends its threads; all work must be done.  NULL is fine. */
 void vd_pool_free (VdPool *pool);
 /* Any thread: runs @op->work, then posts the completion to @box, whose owner
  * then calls done(). */

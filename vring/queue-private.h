@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * queue-private.h - the inside of a queue, for vring/ only
+ *
+ * Everything in it belongs to QUEUE from attach to the end of STOP, and to
+ * CONTROL before and after.
+ */
+#pragma once
+
+#include <linux/virtio_ring.h>
+#include <stdatomic.h>
+
+#include "vring/queue.h"
+
+/* Two recently used regions: descriptors, then data, of one guest's memory. */
+#define VD_QUEUE_CACHE 2
+
+/* One of the two maps that chains in flight may point into. */
+typedef struct VdMapUse {
+  VdMap *map;
+  guint in_flight; /* chains */
+} VdMapUse;
+
+struct VdQueue {
+  /* The split ring.  Guest memory: the driver may change any of it at any
+   * time. */
+  struct vring_desc *desc;
+  struct vring_avail *avail;
+  struct vring_used *used;
+  guint32 size;           /* entries, a power of two */
+  guint16 next_avail;     /* index of the next chain to pop */
+  guint16 avail_idx;      /* the driver's index as last read */
+  guint16 used_idx;       /* index of the next used element to write */
+  guint16 used_published; /* as the driver may see it */
+  guint16 used_signalled; /* used_published at the last notification test */
+  bool signalled_valid;   /* FALSE: the next test notifies whatever it says */
+  bool event_idx;         /* acked */
+  bool no_notify;         /* NO_NOTIFY stands in the used ring */
+  bool enabled, broken, stopping;
+  bool kicked; /* there may be work */
+  VdRange cache[VD_QUEUE_CACHE];
+  guint cache_victim;
+
+  /* Slots. */
+  VdChain *free;     /* returned ones, last in first out */
+  guint n_touched;   /* slots that were used at least once; the rest follow */
+  guint n_in_flight; /* chains that the device has */
+  VdChain *slots;
+  guint8 *requests; /* request_len bytes for each slot */
+  gsize request_len;
+  struct iovec *arenas; /* VD_CHAIN_IOV elements for each slot */
+  VdMapUse *map_use;    /* the current one of map_uses */
+  VdMapUse map_uses[2];
+
+  /* Its user. */
+  const VdQueueOps *ops;
+  gpointer user_data;
+  gpointer data; /* vd_queue_set_data() */
+  bool started;  /* ops->start() succeeded */
+
+  VdNotifier call, err;
+  int kick_fd;
+  VdWorker *worker;
+  VdQueue *next;      /* in the worker's list */
+  bool kick_armed;    /* the worker's poll of kick_fd is under way */
+  bool kick_canceled; /* and was told to end */
+
+  /* Counters; written by QUEUE, read by any. */
+  atomic_uint_fast64_t kicks, calls, batches, chains;
+
+  /* CONTROL's side. */
+  guint index;
+  guint64 features;
+  guint32 base; /* after STOP */
+  guint64 desc_uva, avail_uva, used_uva;
+  void *memory; /* slots, requests and arenas in one mapping */
+  gsize memory_len;
+  VdMailbox *control;
+  void (*on_broken) (VdQueue *queue, const char *reason, gpointer owner);
+  gpointer owner;
+  const char *broken_reason;
+  VdMail broken_mail, attach_mail;
+  VdQueueCommand *stop; /* waits for the last completion */
+  VdQueueCommand *map;  /* waits until the old map is of no more use */
+};
+
+/* Adds @n to a counter that only this thread writes. */
+static inline void
+vd_count (atomic_uint_fast64_t *counter, guint64 n)
+{
+  atomic_store_explicit (
+      counter, atomic_load_explicit (counter, memory_order_relaxed) + n,
+      memory_order_relaxed);
+}
+
+/* queue.c, QUEUE, called by the worker. */
+void vd_queue_started (VdQueue *queue);   /* it was attached */
+gboolean vd_queue_turn (VdQueue *queue);  /* TRUE: there may be more to do */
+gboolean vd_queue_sleep (VdQueue *queue); /* FALSE: new chains, do not sleep */
+gboolean vd_queue_stopped (VdQueue *queue); /* ready to be detached */
+void vd_queue_detached (VdQueue *queue);    /* answers STOP */
+
+/* worker.c, QUEUE. */
+void vd_worker_add_queue (VdWorker *worker, VdQueue *queue);
+
+/* split.c.  CONTROL or QUEUE: finds the ring in @map.
+ * Returns: FALSE if it does not lie there as a whole. */
+gboolean vd_split_translate (VdQueue *queue, const VdMap *map);
+/* CONTROL, once, after translation. */
+void vd_split_init (VdQueue *queue, guint16 base);
+/* QUEUE: pops at most @max chains; may break the queue. */
+guint vd_split_pop (VdQueue *queue, VdChain **chains, guint max);
+/* QUEUE: writes a used element, not yet visible. */
+void vd_split_push (VdQueue *queue, const VdChain *chain, guint32 written);
+/* QUEUE: makes the used elements visible.
+ * Returns: whether the driver wants to be notified. */
+gboolean vd_split_publish (VdQueue *queue);
+/* QUEUE: asks the driver to kick, or spares it.
+ * Returns: with @on, whether chains came in the meantime. */
+gboolean vd_split_notifications (VdQueue *queue, gboolean on);
+
+/* queue.c: a free slot, or NULL if all are in flight. */
+VdChain *vd_queue_take_slot (VdQueue *queue);
+void vd_queue_return_slot (VdQueue *queue, VdChain *chain);
+
+/* chain.c: puts a slot's buffers together. */
+typedef struct {
+  VdChain *chain;
+  struct iovec *iov;
+  guint n_iov, n_max;
+  guint n_desc; /* descriptors walked, also the empty ones */
+} VdChainBuilder;
+
+void vd_chain_begin (VdChainBuilder *builder, VdChain *chain);
+/* Appends one descriptor's buffer.  Returns: NULL, or which rule it breaks. */
+const char *vd_chain_append (VdChainBuilder *builder, guint64 gpa, guint32 len,
+                             gboolean writable);
+void vd_chain_end (VdChainBuilder *builder);
+
+/* queue.c: translates through the queue's cache.
+ * @len: (inout): bytes wanted, then bytes contiguous */
+void *vd_queue_translate (VdQueue *queue, guint64 gpa, guint64 *len);
