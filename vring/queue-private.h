@@ -9,6 +9,7 @@
 
 #include <linux/virtio_ring.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #include "vring/queue.h"
 
