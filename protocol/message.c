@@ -15,137 +15,100 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ANY -1 /* no protocol feature needed */
+/* The in-flight message of those who pack the struct; one region. */
+#define INFLIGHT_MIN offsetof (VdWireInflight, padding)
+#define TABLE_MIN    (sizeof (VdWireMemTable) + sizeof (VdWireRegion))
 
-/* Sizes that more than one request has. */
-#define U64_SIZE      sizeof (guint64)
-#define STATE_SIZE    sizeof (VdWireVringState)
-#define MEM_REG_SIZE  sizeof (VdWireMemReg)
-#define CONFIG_SIZE   sizeof (VdWireConfig)
-#define INFLIGHT_SIZE sizeof (VdWireInflight)
-#define OBJECT_SIZE   sizeof (VdWireObject)
-#define TABLE_SIZE    (sizeof (VdWireMemTable) + sizeof (VdWireRegion))
+/* Columns of the table: payload bytes, at least and at most. */
+#define EXACTLY(type) sizeof (type), sizeof (type)
+#define EMPTY         0, 0
+#define U64           EXACTLY (guint64)
+#define STATE         EXACTLY (VdWireVringState)
+#define ADDR          EXACTLY (VdWireVringAddr)
+#define REGION        EXACTLY (VdWireMemReg)
+#define LOG           EXACTLY (VdWireLog)
+#define UUID          EXACTLY (VdWireObject)
+#define TRANSFER      EXACTLY (VdWireDeviceState)
+#define TABLE         TABLE_MIN, VD_PAYLOAD_MAX
+#define WINDOW        sizeof (VdWireConfig), VD_PAYLOAD_MAX
+#define INFLIGHT      INFLIGHT_MIN, sizeof (VdWireInflight)
+#define IOTLB         VD_IOTLB_SIZE_MIN, sizeof (VdWireIotlb)
+#define LONG          0, VD_PAYLOAD_MAX
 
-/* The in-flight message of the packed-struct era, which some still send. */
-#define INFLIGHT_SIZE_MIN offsetof (VdWireInflight, padding)
+/* The feature that is needed, or -1. */
+#define VD_PROTOCOL_F_ANY        (-1)
+#define VD_PROTOCOL_F_SKIP_DRAIN VD_PROTOCOL_F_GET_VRING_BASE_SKIP_DRAIN
 
-#define EXACTLY(n)        .size_min = (n), .size_max = (n)
-#define BETWEEN(min, max) .size_min = (min), .size_max = (max)
-#define FDS(min, max)     .fds_min = (min), .fds_max = (max)
-#define NEEDS(bit)        .feature = (bit)
+/* A reply of its own, or an ack if the front-end wants one. */
+#define OWN TRUE
+#define ACK FALSE
 
-/* Requests that virtiod does not serve have their rule all the same: the check
- * names them, and a rule becomes live by .served alone. */
+/* Whether it is served.  A request that is refused has its rule all the same:
+ * the log names it, and this column alone makes it live. */
+#define YES TRUE
+#define NO  FALSE
+
+#define R(id, size, fds_min, fds_max, needs, reply, served)                    \
+  [VD_##id] = { #id,   size,  fds_min, fds_max, VD_PROTOCOL_F_##needs,         \
+                reply, served }
+
+/* clang-format off */
 static const VdMessageRule rules[] = {
-  [VD_GET_FEATURES] = { "GET_FEATURES", NEEDS (ANY), .reply = TRUE,
-                        .served = TRUE },
-  [VD_SET_FEATURES] = { "SET_FEATURES", EXACTLY (U64_SIZE), NEEDS (ANY),
-                        .served = TRUE },
-  [VD_SET_OWNER] = { "SET_OWNER", NEEDS (ANY), .served = TRUE },
-  [VD_RESET_OWNER] = { "RESET_OWNER", NEEDS (ANY), .served = TRUE },
-  [VD_SET_MEM_TABLE] = { "SET_MEM_TABLE", BETWEEN (TABLE_SIZE, VD_PAYLOAD_MAX),
-                         FDS (1, VD_MEM_TABLE_MAX), NEEDS (ANY),
-                         .served = TRUE },
-  [VD_SET_LOG_BASE] = { "SET_LOG_BASE", EXACTLY (sizeof (VdWireLog)),
-                        FDS (1, 1), NEEDS (VD_PROTOCOL_F_LOG_SHMFD),
-                        .reply = TRUE },
-  [VD_SET_LOG_FD] = { "SET_LOG_FD", FDS (1, 1), NEEDS (ANY) },
-  [VD_SET_VRING_NUM] = { "SET_VRING_NUM", EXACTLY (STATE_SIZE), NEEDS (ANY),
-                         .served = TRUE },
-  [VD_SET_VRING_ADDR] = { "SET_VRING_ADDR", EXACTLY (sizeof (VdWireVringAddr)),
-                          NEEDS (ANY), .served = TRUE },
-  [VD_SET_VRING_BASE] = { "SET_VRING_BASE", EXACTLY (STATE_SIZE), NEEDS (ANY),
-                          .served = TRUE },
-  [VD_GET_VRING_BASE] = { "GET_VRING_BASE", EXACTLY (STATE_SIZE), NEEDS (ANY),
-                          .reply = TRUE, .served = TRUE },
-  [VD_SET_VRING_KICK] = { "SET_VRING_KICK", EXACTLY (U64_SIZE), FDS (0, 1),
-                          NEEDS (ANY), .served = TRUE },
-  [VD_SET_VRING_CALL] = { "SET_VRING_CALL", EXACTLY (U64_SIZE), FDS (0, 1),
-                          NEEDS (ANY), .served = TRUE },
-  [VD_SET_VRING_ERR] = { "SET_VRING_ERR", EXACTLY (U64_SIZE), FDS (0, 1),
-                         NEEDS (ANY), .served = TRUE },
-  [VD_GET_PROTOCOL_FEATURES] = { "GET_PROTOCOL_FEATURES", NEEDS (ANY),
-                                 .reply = TRUE, .served = TRUE },
-  [VD_SET_PROTOCOL_FEATURES] = { "SET_PROTOCOL_FEATURES", EXACTLY (U64_SIZE),
-                                 NEEDS (ANY), .served = TRUE },
-  [VD_GET_QUEUE_NUM] = { "GET_QUEUE_NUM", NEEDS (VD_PROTOCOL_F_MQ),
-                         .reply = TRUE, .served = TRUE },
-  [VD_SET_VRING_ENABLE] = { "SET_VRING_ENABLE", EXACTLY (STATE_SIZE),
-                            NEEDS (ANY), .served = TRUE },
-  [VD_SEND_RARP] = { "SEND_RARP", EXACTLY (U64_SIZE),
-                     NEEDS (VD_PROTOCOL_F_RARP) },
-  [VD_NET_SET_MTU] = { "NET_SET_MTU", EXACTLY (U64_SIZE),
-                       NEEDS (VD_PROTOCOL_F_MTU) },
-  [VD_SET_BACKEND_REQ_FD] = { "SET_BACKEND_REQ_FD", FDS (1, 1),
-                              NEEDS (VD_PROTOCOL_F_BACKEND_REQ),
-                              .served = TRUE },
-  [VD_IOTLB_MSG] = { "IOTLB_MSG",
-                     BETWEEN (VD_IOTLB_SIZE_MIN, sizeof (VdWireIotlb)),
-                     NEEDS (VD_PROTOCOL_F_BACKEND_REQ), .reply = TRUE },
-  [VD_SET_VRING_ENDIAN] = { "SET_VRING_ENDIAN", EXACTLY (STATE_SIZE),
-                            NEEDS (VD_PROTOCOL_F_CROSS_ENDIAN) },
-  [VD_GET_CONFIG] = { "GET_CONFIG", BETWEEN (CONFIG_SIZE, VD_PAYLOAD_MAX),
-                      NEEDS (VD_PROTOCOL_F_CONFIG), .reply = TRUE,
-                      .served = TRUE },
-  [VD_SET_CONFIG] = { "SET_CONFIG", BETWEEN (CONFIG_SIZE, VD_PAYLOAD_MAX),
-                      NEEDS (VD_PROTOCOL_F_CONFIG), .served = TRUE },
-  [VD_CREATE_CRYPTO_SESSION] = { "CREATE_CRYPTO_SESSION",
-                                 BETWEEN (0, VD_PAYLOAD_MAX),
-                                 NEEDS (VD_PROTOCOL_F_CRYPTO_SESSION),
-                                 .reply = TRUE },
-  [VD_CLOSE_CRYPTO_SESSION] = { "CLOSE_CRYPTO_SESSION", EXACTLY (U64_SIZE),
-                                NEEDS (VD_PROTOCOL_F_CRYPTO_SESSION) },
-  [VD_POSTCOPY_ADVISE] = { "POSTCOPY_ADVISE", NEEDS (VD_PROTOCOL_F_PAGEFAULT),
-                           .reply = TRUE },
-  [VD_POSTCOPY_LISTEN] = { "POSTCOPY_LISTEN", NEEDS (VD_PROTOCOL_F_PAGEFAULT) },
-  [VD_POSTCOPY_END] = { "POSTCOPY_END", NEEDS (VD_PROTOCOL_F_PAGEFAULT),
-                        .reply = TRUE },
-  [VD_GET_INFLIGHT_FD] = { "GET_INFLIGHT_FD",
-                           BETWEEN (INFLIGHT_SIZE_MIN, INFLIGHT_SIZE),
-                           NEEDS (VD_PROTOCOL_F_INFLIGHT_SHMFD),
-                           .reply = TRUE },
-  [VD_SET_INFLIGHT_FD] = { "SET_INFLIGHT_FD",
-                           BETWEEN (INFLIGHT_SIZE_MIN, INFLIGHT_SIZE),
-                           FDS (1, 1), NEEDS (VD_PROTOCOL_F_INFLIGHT_SHMFD) },
-  [VD_GPU_SET_SOCKET] = { "GPU_SET_SOCKET", FDS (1, 1), NEEDS (ANY) },
-  [VD_RESET_DEVICE] = { "RESET_DEVICE", NEEDS (VD_PROTOCOL_F_RESET_DEVICE),
-                        .served = TRUE },
-  [VD_VRING_KICK] = { "VRING_KICK", EXACTLY (STATE_SIZE),
-                      NEEDS (VD_PROTOCOL_F_INBAND_NOTIFICATIONS) },
-  [VD_GET_MAX_MEM_SLOTS] = { "GET_MAX_MEM_SLOTS",
-                             NEEDS (VD_PROTOCOL_F_CONFIGURE_MEM_SLOTS),
-                             .reply = TRUE, .served = TRUE },
-  [VD_ADD_MEM_REG] = { "ADD_MEM_REG", EXACTLY (MEM_REG_SIZE), FDS (1, 1),
-                       NEEDS (VD_PROTOCOL_F_CONFIGURE_MEM_SLOTS),
-                       .served = TRUE },
-  [VD_REM_MEM_REG] = { "REM_MEM_REG", EXACTLY (MEM_REG_SIZE), FDS (0, 1),
-                       NEEDS (VD_PROTOCOL_F_CONFIGURE_MEM_SLOTS),
-                       .served = TRUE },
-  [VD_SET_STATUS] = { "SET_STATUS", EXACTLY (U64_SIZE),
-                      NEEDS (VD_PROTOCOL_F_STATUS) },
-  [VD_GET_STATUS] = { "GET_STATUS", NEEDS (VD_PROTOCOL_F_STATUS),
-                      .reply = TRUE },
-  [VD_GET_SHARED_OBJECT] = { "GET_SHARED_OBJECT", EXACTLY (OBJECT_SIZE),
-                             NEEDS (VD_PROTOCOL_F_SHARED_OBJECT),
-                             .reply = TRUE },
-  [VD_SET_DEVICE_STATE_FD] = { "SET_DEVICE_STATE_FD",
-                               EXACTLY (sizeof (VdWireDeviceState)), FDS (1, 1),
-                               NEEDS (VD_PROTOCOL_F_DEVICE_STATE),
-                               .reply = TRUE },
-  [VD_CHECK_DEVICE_STATE] = { "CHECK_DEVICE_STATE",
-                              NEEDS (VD_PROTOCOL_F_DEVICE_STATE),
-                              .reply = TRUE },
-  [VD_GET_SHMEM_CONFIG] = { "GET_SHMEM_CONFIG", NEEDS (VD_PROTOCOL_F_SHMEM),
-                            .reply = TRUE },
-  [VD_GET_VRING_BASE_SKIP_DRAIN] = { "GET_VRING_BASE_SKIP_DRAIN",
-                                     EXACTLY (STATE_SIZE),
-                                     NEEDS (
-                                         VD_PROTOCOL_F_GET_VRING_BASE_SKIP_DRAIN),
-                                     .reply = TRUE },
+  /* request                    payload   fds   needs              reply served */
+  R (GET_FEATURES,              EMPTY,    0, 0, ANY,                 OWN, YES),
+  R (SET_FEATURES,              U64,      0, 0, ANY,                 ACK, YES),
+  R (SET_OWNER,                 EMPTY,    0, 0, ANY,                 ACK, YES),
+  R (RESET_OWNER,               EMPTY,    0, 0, ANY,                 ACK, YES),
+  R (SET_MEM_TABLE,             TABLE,    1, 8, ANY,                 ACK, YES),
+  R (SET_LOG_BASE,              LOG,      1, 1, LOG_SHMFD,           OWN, NO),
+  R (SET_LOG_FD,                EMPTY,    1, 1, ANY,                 ACK, NO),
+  R (SET_VRING_NUM,             STATE,    0, 0, ANY,                 ACK, YES),
+  R (SET_VRING_ADDR,            ADDR,     0, 0, ANY,                 ACK, YES),
+  R (SET_VRING_BASE,            STATE,    0, 0, ANY,                 ACK, YES),
+  R (GET_VRING_BASE,            STATE,    0, 0, ANY,                 OWN, YES),
+  R (SET_VRING_KICK,            U64,      0, 1, ANY,                 ACK, YES),
+  R (SET_VRING_CALL,            U64,      0, 1, ANY,                 ACK, YES),
+  R (SET_VRING_ERR,             U64,      0, 1, ANY,                 ACK, YES),
+  R (GET_PROTOCOL_FEATURES,     EMPTY,    0, 0, ANY,                 OWN, YES),
+  R (SET_PROTOCOL_FEATURES,     U64,      0, 0, ANY,                 ACK, YES),
+  R (GET_QUEUE_NUM,             EMPTY,    0, 0, MQ,                  OWN, YES),
+  R (SET_VRING_ENABLE,          STATE,    0, 0, ANY,                 ACK, YES),
+  R (SEND_RARP,                 U64,      0, 0, RARP,                ACK, NO),
+  R (NET_SET_MTU,               U64,      0, 0, MTU,                 ACK, NO),
+  R (SET_BACKEND_REQ_FD,        EMPTY,    1, 1, BACKEND_REQ,         ACK, YES),
+  R (IOTLB_MSG,                 IOTLB,    0, 0, BACKEND_REQ,         OWN, NO),
+  R (SET_VRING_ENDIAN,          STATE,    0, 0, CROSS_ENDIAN,        ACK, NO),
+  R (GET_CONFIG,                WINDOW,   0, 0, CONFIG,              OWN, YES),
+  R (SET_CONFIG,                WINDOW,   0, 0, CONFIG,              ACK, YES),
+  R (CREATE_CRYPTO_SESSION,     LONG,     0, 0, CRYPTO_SESSION,      OWN, NO),
+  R (CLOSE_CRYPTO_SESSION,      U64,      0, 0, CRYPTO_SESSION,      ACK, NO),
+  R (POSTCOPY_ADVISE,           EMPTY,    0, 0, PAGEFAULT,           OWN, NO),
+  R (POSTCOPY_LISTEN,           EMPTY,    0, 0, PAGEFAULT,           ACK, NO),
+  R (POSTCOPY_END,              EMPTY,    0, 0, PAGEFAULT,           OWN, NO),
+  R (GET_INFLIGHT_FD,           INFLIGHT, 0, 0, INFLIGHT_SHMFD,      OWN, NO),
+  R (SET_INFLIGHT_FD,           INFLIGHT, 1, 1, INFLIGHT_SHMFD,      ACK, NO),
+  R (GPU_SET_SOCKET,            EMPTY,    1, 1, ANY,                 ACK, NO),
+  R (RESET_DEVICE,              EMPTY,    0, 0, RESET_DEVICE,        ACK, YES),
+  R (VRING_KICK,                STATE,    0, 0, INBAND_NOTIFICATIONS, ACK, NO),
+  R (GET_MAX_MEM_SLOTS,         EMPTY,    0, 0, CONFIGURE_MEM_SLOTS, OWN, YES),
+  R (ADD_MEM_REG,               REGION,   1, 1, CONFIGURE_MEM_SLOTS, ACK, YES),
+  R (REM_MEM_REG,               REGION,   0, 1, CONFIGURE_MEM_SLOTS, ACK, YES),
+  R (SET_STATUS,                U64,      0, 0, STATUS,              ACK, NO),
+  R (GET_STATUS,                EMPTY,    0, 0, STATUS,              OWN, NO),
+  R (GET_SHARED_OBJECT,         UUID,     0, 0, SHARED_OBJECT,       OWN, NO),
+  R (SET_DEVICE_STATE_FD,       TRANSFER, 1, 1, DEVICE_STATE,        OWN, NO),
+  R (CHECK_DEVICE_STATE,        EMPTY,    0, 0, DEVICE_STATE,        OWN, NO),
+  R (GET_SHMEM_CONFIG,          EMPTY,    0, 0, SHMEM,               OWN, NO),
+  R (GET_VRING_BASE_SKIP_DRAIN, STATE,    0, 0, SKIP_DRAIN,          OWN, NO),
 };
+/* clang-format on */
 static_assert (G_N_ELEMENTS (rules) == VD_REQUEST_END, "a rule per request");
 
-G_DEFINE_QUARK (vd - message - error - quark, vd_message_error)
+GQuark
+vd_message_error_quark (void)
+{
+  return g_quark_from_static_string ("vd-message-error-quark");
+}
 
 const VdMessageRule *
 vd_message_rule (guint32 request)
@@ -184,7 +147,7 @@ static gboolean
 check_feature (const VdMessageRule *rule, guint64 protocol_features,
                GError **error)
 {
-  if (rule->feature == ANY ||
+  if (rule->feature == VD_PROTOCOL_F_ANY ||
       protocol_features & (G_GUINT64_CONSTANT (1) << rule->feature))
     return TRUE;
   g_set_error (error, VD_MESSAGE_ERROR, VD_MESSAGE_ERROR_FEATURE,
@@ -238,8 +201,8 @@ check_config (const VdMessage *message, const char *name, gboolean header_only,
 static gboolean
 check_inflight (const VdMessage *message, const char *name, GError **error)
 {
-  if (message->header.size == INFLIGHT_SIZE_MIN ||
-      message->header.size == INFLIGHT_SIZE)
+  if (message->header.size == INFLIGHT_MIN ||
+      message->header.size == sizeof (VdWireInflight))
     return TRUE;
   g_set_error (error, VD_MESSAGE_ERROR, VD_MESSAGE_ERROR_SIZE,
                "%s: payload of %u bytes", name, message->header.size);
