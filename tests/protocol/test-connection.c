@@ -302,6 +302,18 @@ test_wrong_version (Fixture *f, gconstpointer data)
   }
 }
 
+static void
+test_lost_stream_stays_lost (Fixture *f, gconstpointer data)
+{
+  VdWireHeader header = { REQUEST, 0, 0 };
+  guint8 bytes[64];
+
+  peer_send (f, &header, sizeof header, 0);
+  peer_send (f, bytes, make_message (bytes, 8), 1);
+  assert_read (f, VD_READ_ERROR);
+  assert_read (f, VD_READ_ERROR);
+}
+
 /* Nothing of such a payload is read. */
 static void
 test_payload_over_the_limit (Fixture *f, gconstpointer data)
@@ -412,14 +424,16 @@ same_file (int a, int b)
 static void
 test_descriptor_goes_along (Fixture *f, gconstpointer data)
 {
-  guint8 bytes[64];
-  int fd;
+  for (guint i = 0; i < 2 * VD_OUTPUT_FDS_MAX; i++) {
+    guint8 bytes[64];
+    int fd;
 
-  g_assert_true (vd_connection_send (f->connection, REQUEST, VD_REPLY_FLAGS,
-                                     NULL, 0, f->null, NULL));
-  g_assert_cmpint (peer_receive (f, bytes, sizeof bytes, &fd), ==, 12);
-  g_assert_true (same_file (fd, f->null));
-  close (fd);
+    g_assert_true (vd_connection_send (f->connection, REQUEST, VD_REPLY_FLAGS,
+                                       NULL, 0, f->null, NULL));
+    g_assert_cmpint (peer_receive (f, bytes, sizeof bytes, &fd), ==, 12);
+    g_assert_true (same_file (fd, f->null));
+    close (fd);
+  }
 }
 
 /* Sends until something waits in the connection, then @n more, each with its
@@ -596,6 +610,7 @@ main (int argc, char **argv)
   ADD ("read/reset", test_peer_leaves_with_unread_replies);
   ADD ("read/half", test_peer_leaves_in_a_message);
   ADD ("read/version", test_wrong_version);
+  ADD ("read/lost", test_lost_stream_stays_lost);
   ADD ("read/oversized", test_payload_over_the_limit);
   ADD ("read/many-fds", test_too_many_descriptors);
   ADD ("read/late-fds", test_descriptors_in_the_middle_of_a_message);
