@@ -305,10 +305,9 @@ test_wrong_version (Fixture *f, gconstpointer data)
 static void
 test_lost_stream_stays_lost (Fixture *f, gconstpointer data)
 {
-  VdWireHeader header = { REQUEST, 0, 0 };
   guint8 bytes[64];
 
-  peer_send (f, &header, sizeof header, 0);
+  peer_send (f, bytes, make_message (bytes, 0), VD_MESSAGE_FDS + 1);
   peer_send (f, bytes, make_message (bytes, 8), 1);
   assert_read (f, VD_READ_ERROR);
   assert_read (f, VD_READ_ERROR);
