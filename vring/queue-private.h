@@ -22,12 +22,15 @@ typedef struct VdMapUse {
   guint in_flight; /* chains */
 } VdMapUse;
 
-struct VdQueue {
-  /* The split ring.  Guest memory: the driver may change any of it at any
-   * time. */
+/* Guest memory: the driver may change any of it at any time. */
+typedef struct {
   struct vring_desc *desc;
   struct vring_avail *avail;
   struct vring_used *used;
+} VdSplitRing;
+
+struct VdQueue {
+  VdSplitRing ring;
   guint32 size;           /* entries, a power of two */
   guint16 next_avail;     /* index of the next chain to pop */
   guint16 avail_idx;      /* the driver's index as last read */
@@ -106,7 +109,8 @@ void vd_worker_add_queue (VdWorker *worker, VdQueue *queue);
 
 /* split.c.  CONTROL or QUEUE: finds the ring in @map.
  * Returns: FALSE if it does not lie there as a whole. */
-gboolean vd_split_translate (VdQueue *queue, const VdMap *map);
+gboolean
+vd_split_find (const VdQueue *queue, const VdMap *map, VdSplitRing *ret);
 /* CONTROL, once, after translation. */
 void vd_split_init (VdQueue *queue, guint16 base);
 /* QUEUE: pops at most @max chains; may break the queue. */

@@ -91,7 +91,7 @@ vd_queue_new (const VdQueueSetup *setup, const VdQueueOps *ops,
   queue->control = control;
   queue->map_use = &queue->map_uses[0];
   queue->map_use->map = vd_map_ref (setup->map);
-  if (!vd_split_translate (queue, setup->map)) {
+  if (!vd_split_find (queue, setup->map, &queue->ring)) {
     g_set_error (error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
                  "ring %u of %u entries does not lie aligned and whole in one "
                  "memory region",
@@ -120,6 +120,14 @@ vd_queue_free (VdQueue *queue)
   if (queue->memory != NULL)
     munmap (queue->memory, queue->memory_len);
   g_free (queue);
+}
+
+gboolean
+vd_queue_fits (const VdQueue *queue, const VdMap *map)
+{
+  VdSplitRing ring;
+
+  return vd_split_find (queue, map, &ring);
 }
 
 /* Slots. */
@@ -359,7 +367,7 @@ take_map (VdQueue *queue, VdQueueCommand *command)
   queue->map_use = new;
   memset (queue->cache, 0, sizeof queue->cache);
   queue->map = command;
-  if (!queue->broken && !vd_split_translate (queue, new->map)) {
+  if (!queue->broken && !vd_split_find (queue, new->map, &queue->ring)) {
     /* Whatever is in flight still completes, but not into the ring. */
     vd_queue_break (queue, "its ring is no longer in guest memory");
     command->result = -EFAULT;

@@ -77,6 +77,9 @@ VdQueue *vd_queue_new (const VdQueueSetup *setup, const VdQueueOps *ops,
 /* CONTROL: frees a queue that was never attached or has stopped. */
 void vd_queue_free (VdQueue *queue);
 
+/* CONTROL: whether the ring would lie in @map as a whole. */
+gboolean vd_queue_fits (const VdQueue *queue, const VdMap *map);
+
 /* CONTROL: gives the queue to @worker, which starts to serve it. */
 void vd_queue_attach (VdQueue *queue, VdWorker *worker);
 

@@ -29,32 +29,33 @@ store16 (void *at, guint16 value, memory_order order)
 static inline guint16 *
 used_event (VdQueue *queue)
 {
-  return &queue->avail->ring[queue->size];
+  return &queue->ring.avail->ring[queue->size];
 }
 
 static inline guint16 *
 avail_event (VdQueue *queue)
 {
-  return (guint16 *) &queue->used->ring[queue->size];
+  return (guint16 *) &queue->ring.used->ring[queue->size];
 }
 
 gboolean
-vd_split_translate (VdQueue *queue, const VdMap *map)
+vd_split_find (const VdQueue *queue, const VdMap *map, VdSplitRing *ret)
 {
   gsize size = queue->size;
   guint8 *desc = vd_map_uva (map, queue->desc_uva, 16 * size, NULL);
   guint8 *avail = vd_map_uva (map, queue->avail_uva, 6 + 2 * size, NULL);
   guint8 *used = vd_map_uva (map, queue->used_uva, 6 + 8 * size, NULL);
 
-  if (desc == NULL || avail == NULL || used == NULL)
-    return FALSE;
-  if ((guintptr) desc % VRING_DESC_ALIGN_SIZE != 0 ||
+  if (desc == NULL || avail == NULL || used == NULL ||
+      (guintptr) desc % VRING_DESC_ALIGN_SIZE != 0 ||
       (guintptr) avail % VRING_AVAIL_ALIGN_SIZE != 0 ||
       (guintptr) used % VRING_USED_ALIGN_SIZE != 0)
     return FALSE;
-  queue->desc = (struct vring_desc *) (void *) desc;
-  queue->avail = (struct vring_avail *) (void *) avail;
-  queue->used = (struct vring_used *) (void *) used;
+  *ret = (VdSplitRing){
+    .desc = (struct vring_desc *) (void *) desc,
+    .avail = (struct vring_avail *) (void *) avail,
+    .used = (struct vring_used *) (void *) used,
+  };
   return TRUE;
 }
 
@@ -62,7 +63,7 @@ void
 vd_split_init (VdQueue *queue, guint16 base)
 {
   queue->next_avail = queue->avail_idx = base;
-  queue->used_idx = load16 (&queue->used->idx, memory_order_relaxed);
+  queue->used_idx = load16 (&queue->ring.used->idx, memory_order_relaxed);
   queue->used_published = queue->used_signalled = queue->used_idx;
 }
 
@@ -146,7 +147,7 @@ walk (VdQueue *queue, VdChainBuilder *builder, guint16 head)
   guint i = head;
 
   for (;;) {
-    struct vring_desc desc = load_desc (&queue->desc[i]);
+    struct vring_desc desc = load_desc (&queue->ring.desc[i]);
     const char *broken;
 
     if (desc.flags & VRING_DESC_F_INDIRECT)
@@ -173,7 +174,7 @@ available (VdQueue *queue, guint max)
   guint16 n = queue->avail_idx - queue->next_avail;
 
   if (n < max) {
-    queue->avail_idx = load16 (&queue->avail->idx, memory_order_acquire);
+    queue->avail_idx = load16 (&queue->ring.avail->idx, memory_order_acquire);
     n = queue->avail_idx - queue->next_avail;
     if (n > queue->size) {
       vd_queue_break (queue, "the avail index jumped");
@@ -189,7 +190,8 @@ vd_split_pop (VdQueue *queue, VdChain **chains, guint max)
   guint n = available (queue, max);
 
   for (guint i = 0; i < n; i++) {
-    guint16 *at = &queue->avail->ring[queue->next_avail & (queue->size - 1)];
+    guint16 *at =
+        &queue->ring.avail->ring[queue->next_avail & (queue->size - 1)];
     guint16 head = load16 (at, memory_order_relaxed);
     VdChain *chain;
     VdChainBuilder builder;
@@ -223,7 +225,7 @@ void
 vd_split_push (VdQueue *queue, const VdChain *chain, guint32 written)
 {
   struct vring_used_elem *element =
-      &queue->used->ring[queue->used_idx & (queue->size - 1)];
+      &queue->ring.used->ring[queue->used_idx & (queue->size - 1)];
 
   element->id = htole32 (chain->id);
   element->len = htole32 (written);
@@ -238,13 +240,13 @@ vd_split_publish (VdQueue *queue)
 
   if (new == queue->used_published)
     return FALSE;
-  store16 (&queue->used->idx, new, memory_order_release);
+  store16 (&queue->ring.used->idx, new, memory_order_release);
   queue->used_published = new;
 
   /* The driver writes its wish, then reads the index; we do the reverse. */
   atomic_thread_fence (memory_order_seq_cst);
   if (!queue->event_idx)
-    return !(load16 (&queue->avail->flags, memory_order_relaxed) &
+    return !(load16 (&queue->ring.avail->flags, memory_order_relaxed) &
              VRING_AVAIL_F_NO_INTERRUPT);
   event = load16 (used_event (queue), memory_order_relaxed);
   queue->used_signalled = new;
@@ -262,7 +264,7 @@ vd_split_notifications (VdQueue *queue, gboolean on)
   } else {
     if (queue->no_notify == !on)
       return FALSE;
-    store16 (&queue->used->flags, on ? 0 : VRING_USED_F_NO_NOTIFY,
+    store16 (&queue->ring.used->flags, on ? 0 : VRING_USED_F_NO_NOTIFY,
              memory_order_relaxed);
     queue->no_notify = !on;
     if (!on)
@@ -270,5 +272,6 @@ vd_split_notifications (VdQueue *queue, gboolean on)
   }
   /* A chain that came before the driver saw the wish brings no kick. */
   atomic_thread_fence (memory_order_seq_cst);
-  return load16 (&queue->avail->idx, memory_order_relaxed) != queue->next_avail;
+  return load16 (&queue->ring.avail->idx, memory_order_relaxed) !=
+         queue->next_avail;
 }
