@@ -82,6 +82,26 @@ on_broken (VdQueue *queue, const char *reason, gpointer owner)
   slot->broken = reason;
 }
 
+static VdNotifier
+open_notifier (int fd)
+{
+  g_autoptr (GError) error = NULL;
+  VdNotifier notifier = VD_NOTIFIER_INIT;
+
+  vd_notifier_init (&notifier, dup (fd), &error);
+  g_assert_no_error (error);
+  return notifier;
+}
+
+static void
+close_slot (VtRigQueue *slot)
+{
+  g_clear_pointer (&slot->queue, vd_queue_free);
+  g_clear_pointer (&slot->worker, vd_worker_free);
+  vd_notifier_clear (&slot->call);
+  vd_notifier_clear (&slot->err);
+}
+
 gboolean
 vt_queue_rig_try_start (VtQueueRig *rig, VtRing *ring, guint16 base,
                         gboolean enabled, GError **error)
@@ -100,17 +120,21 @@ vt_queue_rig_try_start (VtQueueRig *rig, VtRing *ring, guint16 base,
     .enabled = enabled,
     .map = rig->map,
     .kick_fd = ring->kick_fd,
-    .call_fd = ring->call_fd,
-    .err_fd = ring->err_fd,
+    .call = open_notifier (ring->call_fd),
+    .err = open_notifier (ring->err_fd),
     .on_broken = on_broken,
     .owner = slot,
   };
 
   g_assert_null (slot->queue);
+  slot->call = setup.call;
+  slot->err = setup.err;
   slot->queue =
       vd_queue_new (&setup, rig->ops, rig->user_data, rig->control, error);
-  if (!slot->queue)
+  if (!slot->queue) {
+    close_slot (slot);
     return FALSE;
+  }
   slot->ring = ring;
   slot->broken = NULL;
   slot->worker = vd_worker_new ("test", rig->pool, rig->force_poll, error);
@@ -158,13 +182,12 @@ guint32
 vt_queue_rig_stop (VtQueueRig *rig, VtRing *ring)
 {
   VtRigQueue *slot = find_started (rig, ring);
-  VdQueueCommand command = { .type = VD_QUEUE_STOP, .fd = -1 };
+  VdQueueCommand command = { .type = VD_QUEUE_STOP };
   guint32 base;
 
   g_assert_cmpint (vt_queue_rig_command (rig, ring, &command), ==, 0);
   base = vd_queue_base (slot->queue);
-  g_clear_pointer (&slot->queue, vd_queue_free);
-  g_clear_pointer (&slot->worker, vd_worker_free);
+  close_slot (slot);
   return base;
 }
 
@@ -179,9 +202,7 @@ vt_queue_rig_stop_all (VtQueueRig *rig)
 int
 vt_queue_rig_enable (VtQueueRig *rig, VtRing *ring, gboolean enable)
 {
-  VdQueueCommand command = { .type = VD_QUEUE_ENABLE,
-                             .value = enable,
-                             .fd = -1 };
+  VdQueueCommand command = { .type = VD_QUEUE_ENABLE, .value = enable };
 
   return vt_queue_rig_command (rig, ring, &command);
 }
@@ -189,10 +210,15 @@ vt_queue_rig_enable (VtQueueRig *rig, VtRing *ring, gboolean enable)
 int
 vt_queue_rig_set_call_fd (VtQueueRig *rig, VtRing *ring)
 {
-  VdQueueCommand command = { .type = VD_QUEUE_CALL_FD,
-                             .fd = dup (ring->call_fd) };
+  VtRigQueue *slot = find_started (rig, ring);
+  VdNotifier old = slot->call;
+  VdQueueCommand command = { .type = VD_QUEUE_CALL };
+  int result;
 
-  return vt_queue_rig_command (rig, ring, &command);
+  slot->call = command.notifier = open_notifier (ring->call_fd);
+  result = vt_queue_rig_command (rig, ring, &command);
+  vd_notifier_clear (&old);
+  return result;
 }
 
 int
@@ -203,7 +229,7 @@ vt_queue_rig_remap (VtQueueRig *rig)
   vd_map_unref (rig->map);
   rig->map = map_guest (rig->guest);
   for (guint i = 0; i < VT_RIG_QUEUES; i++) {
-    VdQueueCommand command = { .type = VD_QUEUE_MAP, .fd = -1 };
+    VdQueueCommand command = { .type = VD_QUEUE_MAP };
 
     if (!rig->queues[i].queue)
       continue;

@@ -16,7 +16,8 @@ typedef struct {
   VtRing *ring;
   VdQueue *queue; /* NULL: not started */
   VdWorker *worker;
-  const char *broken; /* the reason, once on_broken was called */
+  VdNotifier call, err; /* of duplicates of the ring's descriptors */
+  const char *broken;   /* the reason, once on_broken was called */
 } VtRigQueue;
 
 typedef struct {
