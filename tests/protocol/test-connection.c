@@ -390,6 +390,62 @@ test_free_closes_what_half_a_message_brought (Fixture *f, gconstpointer data)
   /* tear_down() counts */
 }
 
+/* Any cut of any stream gives the same messages. */
+static void
+test_random_messages_in_random_pieces (Fixture *f, gconstpointer data)
+{
+  for (guint i = 0; i < 2000; i++) {
+    guint8 bytes[sizeof (VdWireHeader) + VD_PAYLOAD_MAX];
+    guint32 payload = (guint32) g_test_rand_int_range (0, VD_PAYLOAD_MAX + 1);
+    guint n_fds = (guint) g_test_rand_int_range (0, VD_MESSAGE_FDS + 1);
+    gsize size = make_message (bytes, payload), done = 0;
+
+    while (done < size) {
+      gsize part = (gsize) g_test_rand_int_range (1, (int) (size - done) + 1);
+
+      assert_read (f, VD_READ_AGAIN);
+      peer_send (f, bytes + done, part, done == 0 ? n_fds : 0);
+      done += part;
+    }
+    assert_read (f, VD_READ_MESSAGE);
+    assert_message (f, payload, n_fds);
+  }
+}
+
+/* Sends one piece of garbage, some of it with a plausible header. */
+static void
+send_garbage (Fixture *f)
+{
+  guint8 bytes[256];
+  gsize size = (gsize) g_test_rand_int_range (1, sizeof bytes + 1);
+
+  for (gsize i = 0; i < size; i++)
+    bytes[i] = (guint8) g_test_rand_int ();
+  if (g_test_rand_bit ())
+    make_message (bytes, (guint32) g_test_rand_int_range (0, 200));
+  peer_send (f, bytes, size, (guint) g_test_rand_int_range (0, 20));
+}
+
+/* tear_down() counts what is left. */
+static void
+test_garbage_leaves_nothing_behind (Fixture *f, gconstpointer data)
+{
+  for (guint i = 0; i < 2000; i++) {
+    VdReadResult result;
+
+    send_garbage (f);
+    do {
+      result = vd_connection_read (f->connection, &f->message, NULL);
+      vd_message_clear (&f->message);
+    } while (result == VD_READ_MESSAGE);
+    g_assert_cmpint (result, !=, VD_READ_CLOSED);
+    if (result == VD_READ_ERROR) {
+      tear_down (f, NULL);
+      set_up (f, NULL);
+    }
+  }
+}
+
 static void
 test_reply_arrives (Fixture *f, gconstpointer data)
 {
@@ -615,6 +671,8 @@ main (int argc, char **argv)
   ADD ("read/late-fds", test_descriptors_in_the_middle_of_a_message);
   ADD ("read/no-free-fd", test_descriptors_beyond_the_process_limit);
   ADD ("read/free", test_free_closes_what_half_a_message_brought);
+  ADD ("read/random", test_random_messages_in_random_pieces);
+  ADD ("read/garbage", test_garbage_leaves_nothing_behind);
   ADD ("read/flags", test_socket_flags_stay);
   ADD ("send/reply", test_reply_arrives);
   ADD ("send/fd", test_descriptor_goes_along);
