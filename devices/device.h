@@ -110,9 +110,6 @@ extern const VdKey vd_common_keys[];
 /* All kinds, NULL-ended. */
 extern const VdDeviceOps *const vd_registry[];
 
-/* Returns: (nullable): the kind of that name. */
-const VdDeviceOps *vd_registry_find (const char *kind);
-
 /* CONTROL: checks @options against vd_common_keys and ops->keys, where the
  * kind's own table wins, then by ops->check(). */
 gboolean

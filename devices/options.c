@@ -122,6 +122,13 @@ fail (const VdOptions *options, VdOptionsError code, const char *key,
                key, value != NULL ? "=" : "", value != NULL ? value : "", why);
 }
 
+/* What a key-file and a log can hold. */
+static gboolean
+is_one_line (const char *text)
+{
+  return g_utf8_validate (text, -1, NULL) && strpbrk (text, "\r\n") == NULL;
+}
+
 gboolean
 vd_options_set (VdOptions *options, const char *key, const char *value,
                 GError **error)
@@ -131,9 +138,9 @@ vd_options_set (VdOptions *options, const char *key, const char *value,
           "this key was given before");
     return FALSE;
   }
-  if (!g_utf8_validate (value, -1, NULL)) {
+  if (!is_one_line (value)) {
     fail (options, VD_OPTIONS_ERROR_BAD_VALUE, key, NULL, error,
-          "the value is not UTF-8");
+          "the value is not one line of UTF-8");
     return FALSE;
   }
   g_ptr_array_add (options->set, entry_new (key, value));

@@ -2,10 +2,6 @@
  *
  * registry.c - the one list of kinds
  */
-#include "devices/device.h"
-
-#include <string.h>
-
 #include "config.h"
 
 #include "devices/blk/blk.h"
@@ -22,12 +18,3 @@ const VdDeviceOps *const vd_registry[] = {
   &vd_generic_ops,
   NULL,
 };
-
-const VdDeviceOps *
-vd_registry_find (const char *kind)
-{
-  for (guint i = 0; vd_registry[i] != NULL; i++)
-    if (strcmp (vd_registry[i]->kind, kind) == 0)
-      return vd_registry[i];
-  return NULL;
-}

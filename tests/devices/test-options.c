@@ -201,14 +201,18 @@ test_a_key_is_set_once (void)
 }
 
 static void
-test_text_that_is_not_utf8_is_refused (void)
+test_text_that_no_key_file_can_hold_is_refused (void)
 {
+  const char *const bad[] = { "\xff", "two\nlines", "two\rlines" };
   g_autoptr (VdOptions) options = options_of ("count=2");
-  g_autoptr (GError) error = NULL;
 
-  g_assert_false (vd_options_set (options, "socket", "\xff", &error));
-  g_assert_error (error, VD_OPTIONS_ERROR, VD_OPTIONS_ERROR_BAD_VALUE);
-  g_assert_true (g_utf8_validate (error->message, -1, NULL));
+  for (guint i = 0; i < G_N_ELEMENTS (bad); i++) {
+    g_autoptr (GError) error = NULL;
+
+    g_assert_false (vd_options_set (options, "socket", bad[i], &error));
+    g_assert_error (error, VD_OPTIONS_ERROR, VD_OPTIONS_ERROR_BAD_VALUE);
+    g_assert_true (g_utf8_validate (error->message, -1, NULL));
+  }
 }
 
 static void
@@ -317,7 +321,7 @@ main (int argc, char **argv)
   ADD ("malformed", test_malformed_values_are_refused);
   ADD ("errors", test_errors_say_what_to_do);
   ADD ("duplicate", test_a_key_is_set_once);
-  ADD ("utf8", test_text_that_is_not_utf8_is_refused);
+  ADD ("text", test_text_that_no_key_file_can_hold_is_refused);
   ADD ("paths", test_paths_are_absolute_after_the_check);
   ADD ("foreach", test_foreach_keeps_the_order_of_setting);
   ADD ("differ", test_differences_that_are_not_live_are_named);
