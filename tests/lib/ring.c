@@ -373,19 +373,10 @@ vt_ring_drain_calls (VtRing *ring)
   return total;
 }
 
-/* Returns: whether @fd became readable. */
-static gboolean
-wait_readable (int fd, gint64 deadline)
+static int
+ms_until (gint64 deadline)
 {
-  struct pollfd pfd = { .fd = fd, .events = POLLIN };
-  int ms, n;
-
-  do {
-    ms = MAX (0, (deadline - g_get_monotonic_time () + 999) / 1000);
-    n = poll (&pfd, 1, ms);
-  } while (n < 0 && errno == EINTR);
-  g_assert_no_errno (n);
-  return n > 0;
+  return MAX (0, (deadline - g_get_monotonic_time () + 999) / 1000);
 }
 
 gboolean
@@ -400,7 +391,7 @@ vt_ring_wait (VtRing *ring, int timeout_ms)
       g_usleep (50);
       continue;
     }
-    if (!wait_readable (ring->call_read_fd, deadline)) {
+    if (!vt_wait_readable (ring->call_read_fd, ms_until (deadline))) {
       if (has_used (ring))
         g_error ("ring %u: used element %u came without a notification",
                  ring->index, ring->last_used);
@@ -423,8 +414,7 @@ vt_ring_take (VtRing *ring, guint32 *written)
 gboolean
 vt_ring_wait_error (VtRing *ring, int timeout_ms)
 {
-  return wait_readable (ring->err_fd,
-                        g_get_monotonic_time () + timeout_ms * 1000ll);
+  return vt_wait_readable (ring->err_fd, timeout_ms);
 }
 
 guint

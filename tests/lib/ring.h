@@ -12,8 +12,7 @@
 #include <linux/virtio_ring.h>
 
 #include "tests/lib/guest.h"
-
-#define VT_TIMEOUT_MS 20000 /* for what should come soon, on a slow machine */
+#include "tests/lib/socket.h"
 
 typedef enum {
   VT_RING_EVENT_IDX = 1 << 0,   /* VIRTIO_RING_F_EVENT_IDX was acked */
