@@ -36,6 +36,7 @@ vd_socket_config_resolve (VdConfigItem *item, const char *runtime_dir)
   for (guint i = 0; i < item->pairs->len; i++) {
     VdConfigPair *pair = g_ptr_array_index (item->pairs, i);
     g_autofree char *path = NULL;
+    char *whole;
     gsize scheme;
 
     if (strcmp (pair->key, "socket") != 0 || has_scheme (pair->value, "fd:"))
@@ -45,9 +46,9 @@ vd_socket_config_resolve (VdConfigItem *item, const char *runtime_dir)
       continue;
     path = g_canonicalize_filename (pair->value + scheme, base);
     pair->value[scheme] = '\0';
-    path = g_strconcat (g_steal_pointer (&pair->value), g_steal_pointer (&path),
-                        NULL);
-    pair->value = g_steal_pointer (&path);
+    whole = g_strconcat (pair->value, path, NULL);
+    g_free (pair->value);
+    pair->value = whole;
   }
 }
 
