@@ -2,7 +2,7 @@
  *
  * registry.c - the one list of kinds
  */
-#include "config.h"
+#include "build-options.h"
 
 #include "devices/blk/blk.h"
 #include "devices/generic/generic.h"

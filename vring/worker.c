@@ -18,7 +18,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-#include "config.h"
+#include "build-options.h"
 #include "vring/fd.h"
 #include "vring/queue-private.h"
 

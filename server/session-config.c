@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * session-config.c - GET_CONFIG, SET_CONFIG, the back-end channel
+ *
+ * A front-end may write the whole space for one byte, with flags that mean one
+ * thing in the specification and another in a VMM: so a write is always a
+ * driver's write, compared and masked by the device's VdConfig, and never a
+ * reason to close.
+ */
+#define G_LOG_DOMAIN "virtiod"
+
+#include "server/session-private.h"
+
+#include <errno.h>
+#include <glib-unix.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "vring/fd.h"
+
+VdHandled
+vd_session_get_config (VdSession *session, GError **error)
+{
+  VdWireConfig *config = &session->message.payload.config;
+
+  /* The reply is as long as the request, whatever the device has. */
+  vd_config_read (&session->dev->config, config->offset, config->payload,
+                  config->size);
+  return vd_session_reply (session, config, sizeof *config + config->size,
+                           error);
+}
+
+static VdHandled
+finish_written (VdSession *session, GError **error)
+{
+  return VD_DONE;
+}
+
+VdHandled
+vd_session_set_config (VdSession *session, GError **error)
+{
+  const VdWireConfig *config = &session->message.payload.config;
+  VdDevice *dev = session->dev;
+  guint offset, len;
+
+  if (!vd_config_write (&dev->config, config->offset, config->payload,
+                        config->size, &offset, &len)) {
+    g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_KEEP,
+                 "SET_CONFIG: bytes %u to %" G_GUINT64_FORMAT
+                 " are outside the config space of %u bytes",
+                 config->offset, (guint64) config->offset + config->size,
+                 dev->config.len);
+    return VD_FAILED;
+  }
+  if (len > 0 && dev->ops->written != NULL &&
+      dev->ops->written (dev, offset, len) == VD_LATER)
+    session->n_pending++;
+  return vd_session_park (session, finish_written, error);
+}
+
+/* The back-end channel. */
+
+static void
+channel_lost (VdSession *session, const char *why)
+{
+  vd_log_limited (&session->log, session->dev->id,
+                  "the back-end channel is closed: %s", why);
+  vd_session_channel_clear (session);
+}
+
+static void
+send_change (VdSession *session)
+{
+  gboolean ack = (session->protocol_features >> VD_PROTOCOL_F_REPLY_ACK) & 1;
+  g_autoptr (GError) error = NULL;
+
+  session->change_pending = FALSE;
+  session->change_unacked = ack;
+  if (!vd_connection_send (session->channel, VD_BACKEND_CONFIG_CHANGE_MSG,
+                           VD_WIRE_VERSION | (ack ? VD_FLAG_NEED_REPLY : 0),
+                           NULL, 0, -1, &error))
+    channel_lost (session, error->message);
+}
+
+static gboolean
+on_change (gpointer data)
+{
+  VdSession *session = data;
+
+  session->change_source = 0;
+  if (session->channel != NULL && session->change_pending &&
+      !session->change_unacked &&
+      ((session->protocol_features >> VD_PROTOCOL_F_CONFIG) & 1))
+    send_change (session);
+  return G_SOURCE_REMOVE;
+}
+
+static void
+config_changed (VdDevice *dev)
+{
+  VdSession *session = dev->session;
+
+  session->change_pending = TRUE;
+  if (session->change_source == 0)
+    session->change_source = g_idle_add (on_change, session);
+}
+
+static void
+resume (VdDevice *dev)
+{
+  vd_session_unpend (dev->session);
+}
+
+const VdServices vd_session_services = {
+  .config_changed = config_changed,
+  .resume = resume,
+};
+
+/* The front-end only ever answers here, and what it answers changes nothing:
+ * the next change may be told. */
+static gboolean
+on_channel (gint fd, GIOCondition condition, gpointer data)
+{
+  VdSession *session = data;
+  g_autoptr (GError) error = NULL;
+  VdMessage message;
+
+  vd_message_init (&message);
+  switch (vd_connection_read (session->channel, &message, &error)) {
+  case VD_READ_AGAIN: return G_SOURCE_CONTINUE;
+  case VD_READ_MESSAGE:
+    vd_message_clear (&message);
+    session->change_unacked = FALSE;
+    if (session->change_pending)
+      send_change (session);
+    return session->channel != NULL ? G_SOURCE_CONTINUE : G_SOURCE_REMOVE;
+  case VD_READ_CLOSED:
+    session->channel_input = 0;
+    vd_session_channel_clear (session);
+    return G_SOURCE_REMOVE;
+  case VD_READ_ERROR: break;
+  }
+  session->channel_input = 0;
+  channel_lost (session, error->message);
+  return G_SOURCE_REMOVE;
+}
+
+void
+vd_session_channel_clear (VdSession *session)
+{
+  g_clear_handle_id (&session->channel_input, g_source_remove);
+  g_clear_handle_id (&session->change_source, g_source_remove);
+  g_clear_pointer (&session->channel, vd_connection_free);
+  session->change_unacked = FALSE;
+}
+
+VdHandled
+vd_session_set_channel (VdSession *session, GError **error)
+{
+  vd_autofd fd = vd_message_take_fd (&session->message, 0);
+  int type = 0;
+  socklen_t len = sizeof type;
+
+  if (getsockopt (fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||
+      type != SOCK_STREAM) {
+    g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_REFUSED,
+                 "SET_BACKEND_REQ_FD: the descriptor is no stream socket");
+    return VD_FAILED;
+  }
+  vd_session_channel_clear (session);
+  session->channel = vd_connection_new (vd_steal_fd (&fd));
+  session->channel_input =
+      g_unix_fd_add (vd_connection_fd (session->channel),
+                     G_IO_IN | G_IO_HUP | G_IO_ERR, on_channel, session);
+  if (session->change_pending)
+    config_changed (session->dev);
+  return VD_DONE;
+}

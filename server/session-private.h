@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * session-private.h - the inside of a session, for session*.c only
+ */
+#pragma once
+
+#include "protocol/connection.h"
+#include "server/log.h"
+#include "server/session.h"
+
+/* One ring as the front-end describes it; the queue exists while it runs, that
+ * is, from the moment when it is both started (KICK) and enabled until it is
+ * stopped or its description changes. */
+typedef struct {
+  VdSession *session;
+  guint index;
+  guint32 size;
+  guint64 desc, avail, used; /* uva */
+  gboolean has_addr;
+  guint32 base;
+  gboolean started; /* KICK came; GET_VRING_BASE and resets end it */
+  gboolean enabled;
+  gboolean broken; /* told the front-end; a new KICK starts it again */
+  int kick_fd;
+  VdNotifier call, err;
+  VdQueue *queue;         /* NULL: not running */
+  VdWorker *worker;       /* made for the first queue, kept for the next */
+  VdQueueCommand command; /* at most one is under way */
+} VdVring;
+
+/* What a handler did with a message. */
+typedef enum {
+  VD_DONE,    /* an ack is due if the front-end asked for one */
+  VD_REPLIED, /* the reply went out */
+  VD_PARKED,  /* session->finish() will be called when nothing is pending */
+  VD_FAILED,  /* error is set */
+} VdHandled;
+
+/* Called when everything that a message waited for is done. */
+typedef VdHandled (*VdFinish) (VdSession *session, GError **error);
+
+struct VdSession {
+  VdDevice *dev;
+  VdConnection *connection;
+  VdConnection *channel; /* the back-end channel, or NULL */
+  VdSessionClosed closed;
+  gpointer user_data;
+
+  guint64 features, protocol_features; /* acked */
+  VdMap *map;
+  VdVring *vrings;
+  guint n_vrings;
+  gboolean device_started; /* ops->start() since the rings were all stopped */
+  gboolean useful;         /* a message came */
+
+  /* A parked message; at most one. */
+  VdMessage message;
+  guint n_pending; /* commands and device answers under way */
+  VdFinish finish; /* NULL: nothing is parked */
+  VdMap *next_map; /* what the pending MAP commands bring */
+  int old_fd;      /* closed when the pending commands are done */
+
+  gboolean closing, ended;
+  guint input, output, channel_input; /* GLib sources; 0: none */
+  gboolean change_pending; /* config changed since the last message */
+  gboolean change_unacked; /* a CONFIG_CHANGE waits for its reply */
+  guint change_source;     /* coalesces changes of one turn */
+  VdLogLimit log;
+  guint64 n_messages, n_refused, n_broken;
+};
+
+#define VD_SESSION_ERROR (vd_session_error_quark ())
+GQuark vd_session_error_quark (void);
+typedef enum {
+  VD_SESSION_ERROR_REFUSED, /* nack if asked for, else close */
+  VD_SESSION_ERROR_KEEP,    /* nack if asked for, and go on */
+} VdSessionError;
+
+/* session.c */
+VdHandled vd_session_reply (VdSession *session, const void *payload, gsize size,
+                            GError **error);
+/* Parks the message: @finish is called at once if nothing is pending. */
+VdHandled vd_session_park (VdSession *session, VdFinish finish, GError **error);
+/* One pending thing is done. */
+void vd_session_unpend (VdSession *session);
+
+/* session-vring.c */
+void vd_session_vrings_init (VdSession *session);
+void vd_session_vrings_clear (VdSession *session);
+/* Stops all running queues; n_pending counts them. */
+void vd_session_stop_all (VdSession *session);
+VdHandled vd_session_vring_message (VdSession *session, GError **error);
+VdHandled vd_session_get_vring_base (VdSession *session, GError **error);
+VdHandled vd_session_reset_device (VdSession *session, GError **error);
+void vd_session_enable_all (VdSession *session);
+/* Posts @map to every running queue; n_pending counts them. */
+void vd_session_post_map (VdSession *session, VdMap *map);
+gboolean
+vd_session_rings_fit (VdSession *session, const VdMap *map, GError **error);
+
+/* session-memory.c */
+VdHandled vd_session_set_mem_table (VdSession *session, GError **error);
+VdHandled vd_session_add_mem_reg (VdSession *session, GError **error);
+VdHandled vd_session_rem_mem_reg (VdSession *session, GError **error);
+
+/* session-config.c */
+VdHandled vd_session_get_config (VdSession *session, GError **error);
+VdHandled vd_session_set_config (VdSession *session, GError **error);
+VdHandled vd_session_set_channel (VdSession *session, GError **error);
+void vd_session_channel_clear (VdSession *session);

@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * session-vring.c - what the front-end says of rings, and their queues
+ *
+ * Front-ends describe a ring in any order, describe it again while it is
+ * disabled, or enable rings that they never described.  So a description is
+ * only stored; a queue is made, and everything checked, at the moment when the
+ * ring is both started and enabled.  A description that changes under a
+ * running queue stops it first, and the queue is made anew.
+ */
+#define G_LOG_DOMAIN "virtiod"
+
+#include "server/session-private.h"
+
+#include <errno.h>
+#include <gio/gio.h>
+#include <linux/virtio_config.h>
+#include <string.h>
+
+#include "vring/fd.h"
+
+static void
+on_broken (VdQueue *queue, const char *reason, gpointer owner)
+{
+  VdVring *vring = owner;
+  VdSession *session = vring->session;
+
+  vring->broken = TRUE;
+  session->n_broken++;
+  vd_log_limited (&session->log, session->dev->id, "queue %u is broken: %s",
+                  vring->index, reason);
+}
+
+/* The first queue of a driver's life tells the device which features count. */
+static gboolean
+start_device (VdSession *session, GError **error)
+{
+  VdDevice *dev = session->dev;
+
+  if (session->device_started)
+    return TRUE;
+  if (!((session->features >> VIRTIO_F_VERSION_1) & 1)) {
+    g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_KEEP,
+                 "the driver is a legacy one (VERSION_1 was not acked)");
+    return FALSE;
+  }
+  if (vd_map_n_regions (session->map) == 0) {
+    g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_KEEP,
+                 "no guest memory was shared: add share=on to the guest's "
+                 "memory backend");
+    return FALSE;
+  }
+  if (dev->ops->start != NULL &&
+      !dev->ops->start (dev, session->features, error))
+    return FALSE;
+  session->device_started = TRUE;
+  return TRUE;
+}
+
+static VdQueue *
+make_queue (VdVring *vring, GError **error)
+{
+  VdSession *session = vring->session;
+  VdDevice *dev = session->dev;
+  guint64 size_max = vd_options_uint (dev->options, "queue-size-max");
+  const VdQueueSetup setup = {
+    .index = vring->index,
+    .size = vring->size,
+    .desc = vring->desc,
+    .avail = vring->avail,
+    .used = vring->used,
+    .base = vring->base,
+    .features = session->features,
+    .enabled = TRUE,
+    .map = session->map,
+    .kick_fd = vring->kick_fd,
+    .call = vring->call,
+    .err = vring->err,
+    .on_broken = on_broken,
+    .owner = vring,
+  };
+
+  if (!start_device (session, error))
+    return NULL;
+  if (vring->size > size_max) {
+    g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_KEEP,
+                 "ring %u of %u entries: queue-size-max is %" G_GUINT64_FORMAT,
+                 vring->index, vring->size, size_max);
+    return NULL;
+  }
+  if (vring->worker == NULL) {
+    g_autofree char *name = g_strdup_printf ("%.10s:%u", dev->id, vring->index);
+
+    vring->worker = vd_worker_new (name, dev->pool, FALSE, error);
+    if (vring->worker == NULL)
+      return NULL;
+  }
+  return vd_queue_new (&setup, &dev->ops->queue, dev, dev->control, error);
+}
+
+/* Makes the queue if the ring is started, enabled and described. */
+static gboolean
+try_start (VdVring *vring, GError **error)
+{
+  g_autoptr (GError) local = NULL;
+
+  if (vring->queue != NULL || !vring->started || !vring->enabled ||
+      vring->broken || !vring->has_addr)
+    return TRUE;
+  vring->queue = make_queue (vring, &local);
+  if (vring->queue != NULL) {
+    vd_queue_attach (vring->queue, vring->worker);
+    return TRUE;
+  }
+  g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_KEEP,
+               "ring %u cannot start: %s", vring->index, local->message);
+  return FALSE;
+}
+
+/* Commands. */
+
+static void
+post (VdVring *vring, VdQueueCommandType type,
+      void (*done) (VdQueueCommand *command, int result))
+{
+  vring->command.type = type;
+  vring->command.done = done;
+  vring->command.user_data = vring;
+  vring->session->n_pending++;
+  vd_queue_command (vring->queue, &vring->command);
+}
+
+static void
+command_done (VdQueueCommand *command, int result)
+{
+  VdVring *vring = command->user_data;
+
+  vd_session_unpend (vring->session);
+}
+
+static gboolean
+any_running (const VdSession *session)
+{
+  for (guint i = 0; i < session->n_vrings; i++)
+    if (session->vrings[i].queue != NULL)
+      return TRUE;
+  return FALSE;
+}
+
+static void
+stop_done (VdQueueCommand *command, int result)
+{
+  VdVring *vring = command->user_data;
+  VdSession *session = vring->session;
+
+  vring->base = vd_queue_base (vring->queue);
+  g_clear_pointer (&vring->queue, vd_queue_free);
+  if (!any_running (session))
+    session->device_started = FALSE;
+  command_done (command, result);
+}
+
+static void
+stop (VdVring *vring)
+{
+  if (vring->queue != NULL)
+    post (vring, VD_QUEUE_STOP, stop_done);
+}
+
+void
+vd_session_stop_all (VdSession *session)
+{
+  for (guint i = 0; i < session->n_vrings; i++)
+    stop (&session->vrings[i]);
+}
+
+static void
+map_done (VdQueueCommand *command, int result)
+{
+  vd_map_unref (command->map);
+  command->map = NULL;
+  command_done (command, result);
+}
+
+void
+vd_session_post_map (VdSession *session, VdMap *map)
+{
+  for (guint i = 0; i < session->n_vrings; i++) {
+    VdVring *vring = &session->vrings[i];
+
+    if (vring->queue == NULL)
+      continue;
+    vring->command.map = vd_map_ref (map);
+    post (vring, VD_QUEUE_MAP, map_done);
+  }
+}
+
+gboolean
+vd_session_rings_fit (VdSession *session, const VdMap *map, GError **error)
+{
+  for (guint i = 0; i < session->n_vrings; i++)
+    if (session->vrings[i].queue != NULL && !session->vrings[i].broken &&
+        !vd_queue_fits (session->vrings[i].queue, map)) {
+      g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_REFUSED,
+                   "ring %u runs in the memory that would go", i);
+      return FALSE;
+    }
+  return TRUE;
+}
+
+/* Messages about one ring. */
+
+static guint
+message_index (const VdMessage *message)
+{
+  switch (message->header.request) {
+  case VD_SET_VRING_KICK:
+  case VD_SET_VRING_CALL:
+  case VD_SET_VRING_ERR:
+    return (guint) (message->payload.u64 & VD_VRING_INDEX_MASK);
+  default: return message->payload.state.index; /* or addr.index, the same */
+  }
+}
+
+static VdVring *
+find_vring (VdSession *session, GError **error)
+{
+  guint index = message_index (&session->message);
+
+  if (index < session->n_vrings)
+    return &session->vrings[index];
+  g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_REFUSED,
+               "%s: ring %u of a device that has %u",
+               vd_message_rule (session->message.header.request)->name, index,
+               session->n_vrings);
+  return NULL;
+}
+
+static gboolean
+same_address (const VdVring *vring, const VdWireVringAddr *addr)
+{
+  return vring->has_addr && vring->desc == addr->desc &&
+         vring->avail == addr->avail && vring->used == addr->used;
+}
+
+/* Stores what the message says.  The queue does not run. */
+static gboolean
+apply (VdVring *vring, VdMessage *message, GError **error)
+{
+  const VdWireVringAddr *addr = &message->payload.addr;
+
+  switch (message->header.request) {
+  case VD_SET_VRING_NUM: vring->size = message->payload.state.num; break;
+  case VD_SET_VRING_BASE: vring->base = message->payload.state.num; break;
+  case VD_SET_VRING_ADDR:
+    vring->desc = addr->desc;
+    vring->avail = addr->avail;
+    vring->used = addr->used;
+    vring->has_addr = TRUE;
+    break;
+  case VD_SET_VRING_KICK: {
+    vd_autofd fd = vd_message_take_fd (message, 0);
+
+    if (fd >= 0 && !vd_fd_is_eventfd (fd)) {
+      g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_REFUSED,
+                   "SET_VRING_KICK: ring %u: the descriptor is no eventfd",
+                   vring->index);
+      return FALSE;
+    }
+    vd_clear_fd (&vring->kick_fd);
+    vring->kick_fd = vd_steal_fd (&fd);
+    vring->started = TRUE;
+    break;
+  }
+  default: break;
+  }
+  vring->broken = FALSE;
+  return TRUE;
+}
+
+/* The queue, if there was one, has stopped. */
+static VdHandled
+finish_description (VdSession *session, GError **error)
+{
+  VdVring *vring = find_vring (session, error);
+  gboolean kick = session->message.header.request == VD_SET_VRING_KICK;
+  g_autoptr (GError) early = NULL;
+
+  if (!apply (vring, &session->message, error))
+    return VD_FAILED;
+  /* Between two messages a description may make no sense yet: only the last
+   * one, KICK or ENABLE, is told so. */
+  if (!try_start (vring, kick ? error : &early))
+    return kick ? VD_FAILED : VD_DONE;
+  return VD_DONE;
+}
+
+static VdHandled
+set_enable (VdSession *session, VdVring *vring, GError **error)
+{
+  guint32 value = session->message.payload.state.num;
+
+  if (value > 1) {
+    g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_REFUSED,
+                 "SET_VRING_ENABLE: ring %u: %u is neither 0 nor 1",
+                 vring->index, value);
+    return VD_FAILED;
+  }
+  vring->enabled = value != 0;
+  if (vring->queue == NULL)
+    return try_start (vring, error) ? VD_DONE : VD_FAILED;
+  vring->command.value = vring->enabled;
+  post (vring, VD_QUEUE_ENABLE, command_done);
+  return vd_session_park (session, NULL, error);
+}
+
+static VdHandled
+set_notifier (VdSession *session, VdVring *vring, gboolean call, GError **error)
+{
+  VdNotifier *current = call ? &vring->call : &vring->err;
+  VdNotifier next;
+  g_autoptr (GError) local = NULL;
+
+  if (!vd_notifier_init (&next, vd_message_take_fd (&session->message, 0),
+                         &local)) {
+    g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_REFUSED,
+                 "%s: ring %u: %s", call ? "SET_VRING_CALL" : "SET_VRING_ERR",
+                 vring->index, local->message);
+    return VD_FAILED;
+  }
+  session->old_fd = current->fd;
+  *current = next;
+  if (vring->queue != NULL) {
+    vring->command.notifier = next;
+    post (vring, call ? VD_QUEUE_CALL : VD_QUEUE_ERR, command_done);
+  }
+  return vd_session_park (session, NULL, error);
+}
+
+VdHandled
+vd_session_vring_message (VdSession *session, GError **error)
+{
+  VdMessage *message = &session->message;
+  VdVring *vring = find_vring (session, error);
+
+  if (vring == NULL)
+    return VD_FAILED;
+  switch (message->header.request) {
+  case VD_SET_VRING_ENABLE: return set_enable (session, vring, error);
+  case VD_SET_VRING_CALL: return set_notifier (session, vring, TRUE, error);
+  case VD_SET_VRING_ERR: return set_notifier (session, vring, FALSE, error);
+  case VD_SET_VRING_ADDR:
+    if (vring->queue != NULL && same_address (vring, &message->payload.addr))
+      return VD_DONE;
+    break;
+  default: break;
+  }
+  stop (vring);
+  return vd_session_park (session, finish_description, error);
+}
+
+static VdHandled
+finish_get_base (VdSession *session, GError **error)
+{
+  VdVring *vring = find_vring (session, error);
+  const VdWireVringState state = { vring->index, vring->base };
+
+  vring->started = FALSE;
+  vring->broken = FALSE;
+  return vd_session_reply (session, &state, sizeof state, error);
+}
+
+VdHandled
+vd_session_get_vring_base (VdSession *session, GError **error)
+{
+  VdVring *vring = find_vring (session, error);
+
+  if (vring == NULL)
+    return VD_FAILED;
+  stop (vring);
+  return vd_session_park (session, finish_get_base, error);
+}
+
+/* Messages about all rings. */
+
+static VdHandled
+finish_reset (VdSession *session, GError **error)
+{
+  VdDevice *dev = session->dev;
+
+  for (guint i = 0; i < session->n_vrings; i++) {
+    VdVring *vring = &session->vrings[i];
+
+    vring->started = vring->broken = FALSE;
+    vring->base = 0;
+    /* Without ENABLE messages rings are never disabled. */
+    vring->enabled = !((session->features >> VD_F_PROTOCOL_FEATURES) & 1);
+  }
+  if (dev->ops->reset != NULL)
+    dev->ops->reset (dev);
+  return VD_DONE;
+}
+
+VdHandled
+vd_session_reset_device (VdSession *session, GError **error)
+{
+  vd_session_stop_all (session);
+  return vd_session_park (session, finish_reset, error);
+}
+
+void
+vd_session_enable_all (VdSession *session)
+{
+  for (guint i = 0; i < session->n_vrings; i++) {
+    g_autoptr (GError) error = NULL;
+
+    session->vrings[i].enabled = TRUE;
+    if (!try_start (&session->vrings[i], &error))
+      vd_log_limited (&session->log, session->dev->id, "%s", error->message);
+  }
+}
+
+void
+vd_session_vrings_init (VdSession *session)
+{
+  session->n_vrings = session->dev->n_queues;
+  session->vrings = g_new0 (VdVring, session->n_vrings);
+  for (guint i = 0; i < session->n_vrings; i++) {
+    VdVring *vring = &session->vrings[i];
+
+    vring->session = session;
+    vring->index = i;
+    vring->kick_fd = -1;
+    vring->call = vring->err = (VdNotifier) VD_NOTIFIER_INIT;
+  }
+}
+
+void
+vd_session_vrings_clear (VdSession *session)
+{
+  for (guint i = 0; i < session->n_vrings; i++) {
+    VdVring *vring = &session->vrings[i];
+
+    vd_worker_free (vring->worker);
+    vd_clear_fd (&vring->kick_fd);
+    vd_notifier_clear (&vring->call);
+    vd_notifier_clear (&vring->err);
+  }
+  g_clear_pointer (&session->vrings, g_free);
+}

@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * session.c - messages in, replies out, one at a time
+ *
+ * A handler either finishes a message or parks it: then the socket is left
+ * alone until all that it waits for is done, and only this connection waits.
+ * Each turn of the main loop takes a bounded number of messages, so that a
+ * flood on one socket does not delay another.
+ */
+#define G_LOG_DOMAIN "virtiod"
+
+#include "server/session-private.h"
+
+#include <errno.h>
+#include <glib-unix.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+#include <string.h>
+
+#include "protocol/names.h"
+#include "vring/fd.h"
+
+#define MESSAGES_A_TURN 32
+
+G_DEFINE_QUARK (vd - session - error - quark, vd_session_error)
+
+/* What every device offers besides its own bits. */
+#define TRANSPORT_FEATURES                                                     \
+  ((G_GUINT64_CONSTANT (1) << VIRTIO_F_VERSION_1) |                            \
+   (G_GUINT64_CONSTANT (1) << VIRTIO_RING_F_INDIRECT_DESC) |                   \
+   (G_GUINT64_CONSTANT (1) << VIRTIO_RING_F_EVENT_IDX) |                       \
+   (G_GUINT64_CONSTANT (1) << VD_F_PROTOCOL_FEATURES))
+
+#define PROTOCOL_FEATURES                                                      \
+  ((G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_MQ) |                              \
+   (G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_REPLY_ACK) |                       \
+   (G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_BACKEND_REQ) |                     \
+   (G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_RESET_DEVICE) |                    \
+   (G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_CONFIGURE_MEM_SLOTS))
+
+static void session_watch (VdSession *session);
+static void session_advance (VdSession *session);
+
+VdHandled
+vd_session_reply (VdSession *session, const void *payload, gsize size,
+                  GError **error)
+{
+  return vd_connection_send (session->connection,
+                             session->message.header.request, VD_REPLY_FLAGS,
+                             payload, size, -1, error)
+             ? VD_REPLIED
+             : VD_FAILED;
+}
+
+static VdHandled
+reply_u64 (VdSession *session, guint64 value, GError **error)
+{
+  return vd_session_reply (session, &value, sizeof value, error);
+}
+
+static VdHandled
+finish_nothing (VdSession *session, GError **error)
+{
+  return VD_DONE;
+}
+
+VdHandled
+vd_session_park (VdSession *session, VdFinish finish, GError **error)
+{
+  session->finish = finish != NULL ? finish : finish_nothing;
+  return VD_PARKED;
+}
+
+/* Features. */
+
+static guint64
+offered_features (const VdSession *session)
+{
+  return session->dev->features | TRANSPORT_FEATURES;
+}
+
+static guint64
+offered_protocol_features (const VdSession *session)
+{
+  guint64 config = session->dev->offer_config;
+
+  return PROTOCOL_FEATURES | config << VD_PROTOCOL_F_CONFIG;
+}
+
+static VdHandled
+set_features (VdSession *session, GError **error)
+{
+  guint64 wanted = session->message.payload.u64;
+  guint64 unknown = wanted & ~offered_features (session);
+
+  /* Some front-ends ack what was never offered: told, and not taken. */
+  if (unknown != 0)
+    vd_log_limited (&session->log, session->dev->id,
+                    "SET_FEATURES: 0x%" G_GINT64_MODIFIER
+                    "x was never offered and is ignored",
+                    unknown);
+  session->features = wanted & ~unknown;
+  if (!((session->features >> VD_F_PROTOCOL_FEATURES) & 1))
+    vd_session_enable_all (session);
+  return VD_DONE;
+}
+
+static VdHandled
+set_protocol_features (VdSession *session, GError **error)
+{
+  session->protocol_features =
+      session->message.payload.u64 & offered_protocol_features (session);
+  return VD_DONE;
+}
+
+/* One message. */
+
+static VdHandled
+handle (VdSession *session, GError **error)
+{
+  switch (session->message.header.request) {
+  case VD_GET_FEATURES:
+    return reply_u64 (session, offered_features (session), error);
+  case VD_SET_FEATURES: return set_features (session, error);
+  case VD_GET_PROTOCOL_FEATURES:
+    return reply_u64 (session, offered_protocol_features (session), error);
+  case VD_SET_PROTOCOL_FEATURES: return set_protocol_features (session, error);
+  case VD_SET_OWNER:
+  case VD_RESET_OWNER: return VD_DONE; /* deprecated: to be ignored */
+  case VD_GET_QUEUE_NUM: return reply_u64 (session, session->n_vrings, error);
+  case VD_SET_MEM_TABLE: return vd_session_set_mem_table (session, error);
+  case VD_GET_MAX_MEM_SLOTS:
+    return reply_u64 (session, VD_MAP_REGIONS_MAX, error);
+  case VD_ADD_MEM_REG: return vd_session_add_mem_reg (session, error);
+  case VD_REM_MEM_REG: return vd_session_rem_mem_reg (session, error);
+  case VD_SET_VRING_NUM:
+  case VD_SET_VRING_ADDR:
+  case VD_SET_VRING_BASE:
+  case VD_SET_VRING_KICK:
+  case VD_SET_VRING_CALL:
+  case VD_SET_VRING_ERR:
+  case VD_SET_VRING_ENABLE: return vd_session_vring_message (session, error);
+  case VD_GET_VRING_BASE: return vd_session_get_vring_base (session, error);
+  case VD_RESET_DEVICE: return vd_session_reset_device (session, error);
+  case VD_GET_CONFIG: return vd_session_get_config (session, error);
+  case VD_SET_CONFIG: return vd_session_set_config (session, error);
+  case VD_SET_BACKEND_REQ_FD: return vd_session_set_channel (session, error);
+  default:
+    g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_KEEP,
+                 "%s is not served",
+                 vd_request_name (session->message.header.request));
+    return VD_FAILED;
+  }
+}
+
+/* Whether the connection goes on after a message that failed without anybody
+ * waiting for the answer. */
+static gboolean
+is_harmless (const GError *error)
+{
+  return g_error_matches (error, VD_MESSAGE_ERROR, VD_MESSAGE_ERROR_UNKNOWN) ||
+         g_error_matches (error, VD_SESSION_ERROR, VD_SESSION_ERROR_KEEP);
+}
+
+/* Tells the front-end that its message failed, if there is a way to.
+ * Returns: FALSE if the connection has to be closed. */
+static gboolean
+answer_failure (VdSession *session, const GError *error)
+{
+  const VdWireHeader *header = &session->message.header;
+  const VdMessageRule *rule = vd_message_rule (header->request);
+
+  session->n_refused++;
+  vd_log_limited (&session->log, session->dev->id, "%s", error->message);
+  if (header->request == VD_GET_CONFIG)
+    return vd_session_reply (session, NULL, 0, NULL) == VD_REPLIED;
+  if (rule != NULL && rule->reply && rule->served)
+    return FALSE; /* what it waits for has no form for an error */
+  if (header->flags & VD_FLAG_NEED_REPLY)
+    return reply_u64 (session, 1, NULL) == VD_REPLIED;
+  return is_harmless (error);
+}
+
+/* Ends the current message.  Returns: FALSE if the connection is lost. */
+static gboolean
+conclude (VdSession *session, VdHandled handled, const GError *error)
+{
+  gboolean alive = TRUE;
+
+  if (handled == VD_FAILED)
+    alive = answer_failure (session, error);
+  else if (handled == VD_DONE &&
+           (session->message.header.flags & VD_FLAG_NEED_REPLY))
+    alive = reply_u64 (session, 0, NULL) == VD_REPLIED;
+  vd_message_clear (&session->message);
+  return alive;
+}
+
+/* Decodes and handles the message that was read. */
+static void
+dispatch (VdSession *session)
+{
+  g_autoptr (GError) error = NULL;
+  VdHandled handled = VD_FAILED;
+
+  session->n_messages++;
+  session->useful = TRUE;
+  if (vd_message_check (&session->message, session->protocol_features, &error))
+    handled = handle (session, &error);
+  if (handled != VD_PARKED && !conclude (session, handled, error))
+    session->closing = TRUE;
+}
+
+/* Parking. */
+
+void
+vd_session_unpend (VdSession *session)
+{
+  session->n_pending--;
+  session_advance (session);
+}
+
+/* Everything that the parked message waited for is done. */
+static void
+finish_parked (VdSession *session)
+{
+  VdFinish finish = session->finish;
+  g_autoptr (GError) error = NULL;
+  VdHandled handled;
+
+  session->finish = NULL;
+  vd_clear_fd (&session->old_fd);
+  handled = finish (session, &error);
+  if (handled != VD_PARKED && !conclude (session, handled, error))
+    session->closing = TRUE;
+}
+
+static void
+session_free (VdSession *session)
+{
+  VdDevice *dev = session->dev;
+
+  g_clear_handle_id (&session->input, g_source_remove);
+  g_clear_handle_id (&session->output, g_source_remove);
+  vd_session_channel_clear (session);
+  vd_session_vrings_clear (session);
+  vd_message_clear (&session->message);
+  vd_clear_fd (&session->old_fd);
+  vd_connection_free (session->connection);
+  vd_map_unref (session->next_map);
+  vd_map_unref (session->map);
+  dev->services = NULL;
+  dev->session = NULL;
+  if (dev->ops->reset != NULL)
+    dev->ops->reset (dev);
+  g_free (session);
+}
+
+/* Nothing is pending and the connection is to end. */
+static void
+session_end (VdSession *session)
+{
+  VdSessionClosed closed = session->closed;
+  gpointer user_data = session->user_data;
+  gboolean useful = session->useful;
+
+  if (!session->ended) {
+    session->ended = TRUE;
+    vd_session_stop_all (session);
+    if (session->n_pending > 0)
+      return;
+  }
+  session_free (session);
+  closed (session, useful, user_data);
+}
+
+/* Goes on as far as possible: after something pending was done, and after each
+ * message.  May free @session. */
+static void
+session_advance (VdSession *session)
+{
+  while (session->n_pending == 0 && session->finish != NULL)
+    finish_parked (session);
+  if (session->n_pending == 0 && session->closing)
+    session_end (session);
+  else
+    session_watch (session);
+}
+
+/* The socket. */
+
+/* Reads one message.  Returns: FALSE when it is time to stop reading. */
+static gboolean
+read_message (VdSession *session)
+{
+  g_autoptr (GError) error = NULL;
+
+  switch (vd_connection_read (session->connection, &session->message, &error)) {
+  case VD_READ_MESSAGE: dispatch (session); break;
+  case VD_READ_AGAIN: return FALSE;
+  case VD_READ_ERROR:
+    vd_log_limited (&session->log, session->dev->id, "connection closed: %s",
+                    error->message);
+    session->closing = TRUE;
+    break;
+  case VD_READ_CLOSED: session->closing = TRUE; break;
+  }
+  while (session->n_pending == 0 && session->finish != NULL)
+    finish_parked (session);
+  return !session->closing && session->n_pending == 0;
+}
+
+static gboolean
+on_input (gint fd, GIOCondition condition, gpointer data)
+{
+  VdSession *session = data;
+
+  session->input = 0;
+  for (guint i = 0; i < MESSAGES_A_TURN && read_message (session); i++)
+    ;
+  session_advance (session);
+  return G_SOURCE_REMOVE;
+}
+
+static gboolean
+on_output (gint fd, GIOCondition condition, gpointer data)
+{
+  VdSession *session = data;
+
+  session->output = 0;
+  if (!vd_connection_flush (session->connection, NULL))
+    session->closing = TRUE;
+  session_advance (session);
+  return G_SOURCE_REMOVE;
+}
+
+/* Waits for what the connection needs next. */
+static void
+session_watch (VdSession *session)
+{
+  int fd = vd_connection_fd (session->connection);
+  gboolean reading = session->n_pending == 0 && !session->closing;
+
+  if (reading && session->input == 0)
+    session->input =
+        g_unix_fd_add (fd, G_IO_IN | G_IO_HUP | G_IO_ERR, on_input, session);
+  else if (!reading)
+    g_clear_handle_id (&session->input, g_source_remove);
+  if (vd_connection_has_output (session->connection) && session->output == 0)
+    session->output = g_unix_fd_add (fd, G_IO_OUT, on_output, session);
+}
+
+VdSession *
+vd_session_new (VdDevice *dev, int fd, VdSessionClosed closed,
+                gpointer user_data)
+{
+  VdSession *session = g_new0 (VdSession, 1);
+
+  session->dev = dev;
+  session->connection = vd_connection_new (fd);
+  session->closed = closed;
+  session->user_data = user_data;
+  session->map = vd_map_new ();
+  session->old_fd = -1;
+  vd_message_init (&session->message);
+  vd_log_limit_init (&session->log);
+  vd_session_vrings_init (session);
+  dev->services = &vd_session_services;
+  dev->session = session;
+  session_watch (session);
+  return session;
+}
+
+void
+vd_session_close (VdSession *session)
+{
+  session->closing = TRUE;
+  session_advance (session);
+}
+
+void
+vd_session_dump (const VdSession *session, GString *text)
+{
+  g_string_append_printf (text,
+                          "features: 0x%" G_GINT64_MODIFIER
+                          "x\nprotocol-features: 0x%" G_GINT64_MODIFIER
+                          "x\nmemory-regions: %u\nmessages: %" G_GUINT64_FORMAT
+                          "\nrefused: %" G_GUINT64_FORMAT
+                          "\nbroken-queues: %" G_GUINT64_FORMAT "\n",
+                          session->features, session->protocol_features,
+                          vd_map_n_regions (session->map), session->n_messages,
+                          session->n_refused, session->n_broken);
+  for (guint i = 0; i < session->n_vrings; i++) {
+    const VdVring *vring = &session->vrings[i];
+    VdQueueStats stats;
+
+    if (vring->queue == NULL)
+      continue;
+    vd_queue_stats (vring->queue, &stats);
+    g_string_append_printf (
+        text,
+        "queue %u: %u entries, %" G_GUINT64_FORMAT " chains, %" G_GUINT64_FORMAT
+        " batches, %" G_GUINT64_FORMAT " kicks, %" G_GUINT64_FORMAT
+        " calls%s\n",
+        i, vring->size, stats.chains, stats.batches, stats.kicks, stats.calls,
+        vring->broken ? ", broken" : "");
+  }
+}
