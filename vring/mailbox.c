@@ -16,6 +16,7 @@
 struct VdMailbox {
   _Atomic (VdMail *) newest;
   int fd;
+  gint64 n_unread; /* OWNER: stacks taken less wake-ups read */
 };
 
 VdMailbox *
@@ -64,14 +65,18 @@ vd_mailbox_drain (VdMailbox *box)
   guint64 count;
   guint n = 0;
 
-  if (atomic_load_explicit (&box->newest, memory_order_relaxed) == NULL)
+  if (box->n_unread == 0 &&
+      atomic_load_explicit (&box->newest, memory_order_relaxed) == NULL)
     return 0;
 
-  /* The eventfd is reset before the stack is taken: mail that comes later finds
-   * an empty stack and wakes the owner anew. */
-  if (read (box->fd, &count, sizeof count) < 0)
-    count = 0;
+  /* Wake-ups are read before the stack is taken: mail that comes later finds an
+   * empty stack and wakes the owner anew.  An owner that looks unasked may take
+   * mail whose wake-up comes later; that one is read by a later call. */
+  if (read (box->fd, &count, sizeof count) == sizeof count)
+    box->n_unread -= (gint64) count;
   mail = atomic_exchange_explicit (&box->newest, NULL, memory_order_acq_rel);
+  if (mail != NULL)
+    box->n_unread++;
   while (mail != NULL) {
     VdMail *next = mail->next;
 
