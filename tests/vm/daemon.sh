@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck shell=bash disable=SC2154 # lib.sh sets $work and $vm_dir
+#
+# daemon.sh - one virtiod for a test; sourced by lib.sh
+
+daemon_pid=
+daemon_wrapper=() # a command to run the daemon under, such as strace
+
+# Starts virtiod with the key-file on standard input and waits until each of
+# its sockets listens.
+daemon_start() {
+  cat >"$work/virtiod.conf"
+  "${daemon_wrapper[@]}" "$VIRTIOD" --config "$work/virtiod.conf" \
+    </dev/null >"$work/daemon.log" 2>&1 &
+  daemon_pid=$!
+  within 20 daemon_has_settled
+  daemon_listens || { cat "$work/daemon.log" >&2; exit 1; }
+  if [ ${#daemon_wrapper[@]} -gt 0 ]; then
+    daemon_pid=$(pgrep -P "$daemon_pid" -x "$(basename "$VIRTIOD")")
+  fi
+}
+
+# Says whether the daemon listens or has given up.
+daemon_has_settled() {
+  ! daemon_alive || daemon_listens
+}
+
+# Says whether all sockets of the key-file are there.
+daemon_listens() {
+  local socket
+  daemon_alive || return 1
+  while read -r socket; do
+    [ -S "$socket" ] || return 1
+  done < <(sed -n 's/^socket=//p' "$work/virtiod.conf")
+}
+
+# Says whether the daemon runs.
+daemon_alive() {
+  [ -n "$daemon_pid" ] && process_alive "$daemon_pid"
+}
+
+# Changes the key-file by sed script $1 and has the daemon read it again.
+daemon_reload() {
+  sed -i "$1" "$work/virtiod.conf"
+  kill -HUP "$daemon_pid"
+}
+
+# Says whether the daemon's log has a line that matches $1.
+daemon_logged() {
+  grep -qE -- "$1" "$work/daemon.log"
+}
+
+# Ends the daemon and returns its status.
+daemon_stop() {
+  local pid=$daemon_pid status=0
+  daemon_pid=
+  [ -n "$pid" ] || return 0
+  kill -TERM "$pid" 2>/dev/null || true
+  wait "$pid" 2>/dev/null || status=$?
+  # Under a wrapper the daemon is no child of ours.
+  within 10 daemon_is_gone "$pid" || kill -KILL "$pid"
+  return "$status"
+}
+
+# Says whether process $1 has ended.
+daemon_is_gone() {
+  ! process_alive "$1"
+}
+
+# Prints what the daemon holds: open files, threads and mappings.
+daemon_holds() {
+  local fds=("/proc/$daemon_pid/fd"/*) threads=("/proc/$daemon_pid/task"/*)
+  echo "fds=${#fds[@]} threads=${#threads[@]}" \
+    "maps=$(wc -l <"/proc/$daemon_pid/maps")"
+}
+
+# Prints how many mappings of guests' memory the daemon has.
+daemon_guest_maps() {
+  grep -cE 'memfd:|vm_file' "/proc/$daemon_pid/maps" || true
+}
