@@ -8,6 +8,7 @@
 #include "vring/mailbox.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
 
@@ -35,8 +36,15 @@ vd_mailbox_new (void)
 void
 vd_mailbox_free (VdMailbox *box)
 {
+  struct pollfd wake_up = { box != NULL ? box->fd : -1, POLLIN, 0 };
+
   if (box == NULL)
     return;
+  /* A sender whose mail was taken already may be about to write: by then the
+   * number of the descriptor must not be somebody else's. */
+  while (box->n_unread > 0)
+    if (poll (&wake_up, 1, -1) == 1)
+      vd_mailbox_drain (box);
   close (box->fd);
   g_free (box);
 }
