@@ -12,23 +12,25 @@ for guest in qemu uml; do
   host_noise "$work/$guest-ro.img" 1024 >/dev/null
 done
 
-for guest in qemu uml; do
+devices() {
   cat <<END
-[device $guest]
+[device $1]
 kind=blk
-socket=$work/$guest.sock
-image=$work/$guest.img
-serial=disk-$guest
+socket=$work/$1.sock
+image=$work/$1.img
+serial=disk-$1
 
-[device $guest-ro]
+[device $1-ro]
 kind=blk
-socket=$work/$guest-ro.sock
-image=$work/$guest-ro.img
-serial=ro-$guest
+socket=$work/$1-ro.sock
+image=$work/$1-ro.img
+serial=ro-$1
 read-only=yes
 
 END
-done | daemon_start
+}
+
+daemon_start < <(devices qemu; devices uml)
 
 boot_qemu() {
   local options

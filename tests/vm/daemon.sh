@@ -4,6 +4,7 @@
 # daemon.sh - one virtiod for a test; sourced by lib.sh
 
 daemon_pid=
+daemon_child= # the same, or what it runs under
 daemon_wrapper=() # a command to run the daemon under, such as strace
 
 # Starts virtiod with the key-file on standard input and waits until each of
@@ -12,11 +13,12 @@ daemon_start() {
   cat >"$work/virtiod.conf"
   "${daemon_wrapper[@]}" "$VIRTIOD" --config "$work/virtiod.conf" \
     </dev/null >"$work/daemon.log" 2>&1 &
-  daemon_pid=$!
+  daemon_child=$!
+  daemon_pid=$daemon_child
   within 20 daemon_has_settled
   daemon_listens || { cat "$work/daemon.log" >&2; exit 1; }
   if [ ${#daemon_wrapper[@]} -gt 0 ]; then
-    daemon_pid=$(pgrep -P "$daemon_pid" -x "$(basename "$VIRTIOD")")
+    daemon_pid=$(pgrep -P "$daemon_child" -x "$(basename "$VIRTIOD")")
   fi
 }
 
@@ -56,9 +58,8 @@ daemon_stop() {
   daemon_pid=
   [ -n "$pid" ] || return 0
   kill -TERM "$pid" 2>/dev/null || true
-  wait "$pid" 2>/dev/null || status=$?
-  # Under a wrapper the daemon is no child of ours.
   within 10 daemon_is_gone "$pid" || kill -KILL "$pid"
+  wait "$daemon_child" || status=$?
   return "$status"
 }
 
