@@ -16,6 +16,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "vring/sigbus.h"
+
 #define HUGETLBFS_MAGIC 0x958458f6
 #define THP_SIZE        (G_GUINT64_CONSTANT (2) << 20)
 
@@ -25,6 +27,7 @@ typedef struct {
   ino_t ino;
   guint64 offset, size; /* as in VdRegionInfo */
   guint refs;
+  VdGuard *guard; /* against truncation of the file */
   guint8 *hva;    /* of the region's first byte */
   void *reserved; /* the mapping with its guard pages */
   gsize reserved_len;
@@ -89,6 +92,7 @@ mapping_new (const VdRegionInfo *info, int fd, const struct stat *st,
   guint8 *reserved = mmap (NULL, reserved_len, PROT_NONE,
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   guint8 *at;
+  VdGuard *guard;
 
   if (reserved == MAP_FAILED) {
     refuse (error, info, g_strerror (errno));
@@ -108,6 +112,12 @@ mapping_new (const VdRegionInfo *info, int fd, const struct stat *st,
     return NULL;
   }
   madvise (at, len, MADV_DONTDUMP);
+  guard = vd_guard_new (at, len);
+  if (guard == NULL) {
+    munmap (reserved, reserved_len);
+    refuse (error, info, "there are too many mappings");
+    return NULL;
+  }
 
   Mapping *mapping = g_new (Mapping, 1);
   *mapping = (Mapping){
@@ -115,6 +125,7 @@ mapping_new (const VdRegionInfo *info, int fd, const struct stat *st,
     .ino = st->st_ino,
     .offset = info->offset,
     .size = info->size,
+    .guard = guard,
     .hva = at + (info->offset - start),
     .reserved = reserved,
     .reserved_len = reserved_len,
@@ -135,6 +146,7 @@ mapping_unref (Mapping *mapping)
   if (--mapping->refs > 0)
     return;
   all_mappings = g_slist_remove (all_mappings, mapping);
+  vd_guard_free (mapping->guard);
   munmap (mapping->reserved, mapping->reserved_len);
   g_free (mapping);
 }
@@ -152,7 +164,8 @@ mapping_get (const VdRegionInfo *info, int fd, GError **error)
   for (GSList *l = all_mappings; l != NULL; l = l->next) {
     mapping = l->data;
     if (mapping->dev == st.st_dev && mapping->ino == st.st_ino &&
-        mapping->offset == info->offset && mapping->size == info->size)
+        mapping->offset == info->offset && mapping->size == info->size &&
+        !vd_guard_is_lost (mapping->guard))
       return mapping_ref (mapping);
   }
   mapping = mapping_new (info, fd, &st, page, error);
@@ -271,6 +284,15 @@ vd_map_remove (VdMap *map, const VdRegionInfo *info, GError **error)
       mapping_ref (map->regions[i].mapping);
     }
   return next;
+}
+
+gboolean
+vd_map_is_lost (const VdMap *map)
+{
+  for (guint i = 0; i < map->n_regions; i++)
+    if (vd_guard_is_lost (map->regions[i].mapping->guard))
+      return TRUE;
+  return FALSE;
 }
 
 guint

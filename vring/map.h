@@ -43,6 +43,10 @@ VdMap *vd_map_remove (VdMap *map, const VdRegionInfo *info, GError **error);
 
 guint vd_map_n_regions (const VdMap *map);
 
+/* Any thread that holds a reference: whether the front-end truncated a region's
+ * file, so that zero pages took its place (vring/sigbus.h). */
+gboolean vd_map_is_lost (const VdMap *map);
+
 /* What one region translates, by value: a queue's translation cache. */
 typedef struct {
   guint64 gpa;

@@ -55,6 +55,7 @@ struct VdQueue {
   struct iovec *arenas; /* VD_CHAIN_IOV elements for each slot */
   VdMapUse *map_use;    /* the current one of map_uses */
   VdMapUse map_uses[2];
+  guint guard_generation; /* when map_use was last found whole */
 
   /* Its user. */
   const VdQueueOps *ops;

@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 
 #include "vring/queue-private.h"
+#include "vring/sigbus.h"
 
 #define CHAIN_ALIGN 64
 
@@ -107,6 +108,12 @@ vd_queue_new (const VdQueueSetup *setup, const VdQueueOps *ops,
     return NULL;
   }
   vd_split_init (queue, (guint16) setup->base);
+  if (vd_map_is_lost (setup->map)) {
+    g_set_error (error, G_IO_ERROR, G_IO_ERROR_FAILED,
+                 "ring %u: the front-end truncated guest memory", setup->index);
+    vd_queue_free (queue);
+    return NULL;
+  }
   return queue;
 }
 
@@ -248,11 +255,25 @@ running (const VdQueue *queue)
   return queue->enabled && !queue->broken && !queue->stopping;
 }
 
+/* Guest memory may be lost under any access of the last turn. */
+static void
+check_memory (VdQueue *queue)
+{
+  guint generation = vd_guard_generation ();
+
+  if (generation == queue->guard_generation)
+    return;
+  queue->guard_generation = generation;
+  if (vd_map_is_lost (queue->map_use->map))
+    vd_queue_break (queue, "the front-end truncated guest memory");
+}
+
 gboolean
 vd_queue_turn (VdQueue *queue)
 {
   guint n = 0;
 
+  check_memory (queue);
   if (queue->kicked && running (queue)) {
     n = serve_batch (queue);
     queue->kicked = n > 0;
@@ -366,6 +387,7 @@ take_map (VdQueue *queue, VdQueueCommand *command)
   command->map = NULL;
   queue->map_use = new;
   memset (queue->cache, 0, sizeof queue->cache);
+  queue->guard_generation = vd_guard_generation () - 1;
   queue->map = command;
   if (!queue->broken && !vd_split_find (queue, new->map, &queue->ring)) {
     /* Whatever is in flight still completes, but not into the ring. */
