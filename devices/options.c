@@ -305,7 +305,8 @@ parse_value (const VdOptions *options, Entry *entry)
   case VD_KEY_PATH:
     if (*entry->text == '\0')
       return FALSE;
-    if (!g_path_is_absolute (entry->text)) {
+    if (!g_path_is_absolute (entry->text) &&
+        !((key->flags & VD_KEY_FD) && g_str_has_prefix (entry->text, "fd:"))) {
       g_autofree char *text = entry->text;
 
       entry->text = g_canonicalize_filename (text, options->base_dir);
@@ -492,6 +493,12 @@ vd_options_foreach (const VdOptions *options, const char *prefix,
       return FALSE;
   }
   return TRUE;
+}
+
+char *
+vd_options_resolve (const VdOptions *options, const char *path)
+{
+  return g_canonicalize_filename (path, options->base_dir);
 }
 
 void

@@ -21,6 +21,7 @@ typedef enum {
 typedef enum {
   VD_KEY_REQUIRED = 1 << 0,
   VD_KEY_LIVE = 1 << 1, /* may change on reload while a driver runs */
+  VD_KEY_FD = 1 << 2,   /* VD_KEY_PATH: "fd:N" is left as it is */
 } VdKeyFlags;
 
 /* One key.  A table of them ends with a NULL name. */
@@ -80,6 +81,10 @@ vd_options_foreach (const VdOptions *options, const char *prefix,
                     gboolean (*func) (const char *suffix, const char *value,
                                       gpointer user_data, GError **error),
                     gpointer user_data, GError **error);
+
+/* Returns: (transfer full): @path, absolute as a VD_KEY_PATH is; for paths that
+ * are a part of a value. */
+char *vd_options_resolve (const VdOptions *options, const char *path);
 
 /* For mistakes that only the device can find: sets @error to
  * "ORIGIN: key=value: what is wrong". */
