@@ -47,8 +47,11 @@ vt_blk_run (VtRing *ring, VtBlkRequest *request)
   g_assert_true (vt_blk_add (ring, request));
   vt_ring_kick (ring);
   g_assert_true (vt_ring_take (ring, &written) == request);
-  g_assert_cmpuint (written, >=, 1);
-  if (device_writes (request) && *request->status == VIRTIO_BLK_S_OK)
+  /* The length counts from the start of the data: a failed read may not have
+   * come to the status behind it (virtio 1.3, 2.7.8). */
+  if (!device_writes (request))
+    g_assert_cmpuint (written, ==, 1);
+  else if (*request->status == VIRTIO_BLK_S_OK)
     g_assert_cmpuint (written, ==, request->data_len + 1);
   return *request->status;
 }
