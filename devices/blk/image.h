@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * image.h - what a disk's bytes live in: a file, a block device, an inherited
+ * descriptor
+ *
+ * Opened and locked on CONTROL before the device's socket exists; afterwards
+ * constant but for the size, so any thread may use it.  Its format is never
+ * guessed: the bytes of the image are the bytes of the disk.
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdatomic.h>
+
+#define VD_SECTOR          512 /* the unit of virtio-blk, whatever the disk */
+#define VD_BLOCK_SIZE_MAX  4096
+#define VD_IMAGE_ALIGN_MAX 4096 /* more is refused for O_DIRECT */
+
+typedef struct {
+  const char *name; /* a path, or "fd:N" for an inherited descriptor */
+  gboolean read_only;
+  gboolean direct;  /* O_DIRECT */
+  gboolean lock;    /* as qemu does */
+  guint block_size; /* what the guest shall see; 0: as the image says */
+} VdImageSetup;
+
+typedef struct {
+  int fd;
+  gboolean read_only, direct, locked;
+  gboolean is_device; /* a block device, else a regular file */
+  gboolean in_memory; /* tmpfs and such: no call waits for a disk */
+  gboolean can_punch; /* FALLOC_FL_PUNCH_HOLE */
+  gboolean can_discard;
+
+  /* Bytes. */
+  _Atomic guint64 size;     /* a multiple of block_size */
+  guint32 block_size;       /* logical, 512 to VD_BLOCK_SIZE_MAX */
+  guint32 physical_size;    /* a multiple of block_size */
+  guint32 alignment_offset; /* of the first physical block */
+  guint32 min_io_size;      /* 0: unknown */
+  guint32 optimal_io_size;  /* 0: unknown */
+  guint32 discard_align;    /* a multiple of VD_SECTOR */
+  guint32 memory_align;     /* of buffers, for O_DIRECT; 1 without it */
+  guint32 file_align;       /* of offsets and lengths, likewise */
+  guint64 identity;         /* the same whenever this image is opened */
+} VdImage;
+
+/* CONTROL: opens, probes and locks.  May block.
+ * Returns: (transfer full): the image, or NULL with @error set, whose text
+ * makes sense after the image's name */
+VdImage *vd_image_open (const VdImageSetup *setup, GError **error);
+void vd_image_close (VdImage *image); /* releases the lock; NULL is fine */
+
+/* CONTROL: looks at the size again, for a file that was grown from outside.
+ * Returns: FALSE with @error set if it cannot be known; then nothing changed */
+gboolean vd_image_refresh (VdImage *image, GError **error);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (VdImage, vd_image_close)
