@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * call.c - the call itself, and the threads engine
+ */
+#include "devices/blk/call.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/fs.h>
+#include <stddef.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+static ssize_t
+run_once (const VdCall *call)
+{
+  guint64 range[2] = { call->offset, call->len };
+  int n_iov = (int) MIN (call->n_iov, IOV_MAX);
+
+  switch (call->kind) {
+  case VD_CALL_READ:
+    return preadv2 (call->fd, call->iov, n_iov, (off_t) call->offset,
+                    call->flags);
+  case VD_CALL_WRITE:
+    return pwritev2 (call->fd, call->iov, n_iov, (off_t) call->offset,
+                     call->flags);
+  case VD_CALL_SYNC: return fdatasync (call->fd);
+  case VD_CALL_ALLOCATE:
+    return fallocate (call->fd, call->flags, (off_t) call->offset,
+                      (off_t) call->len);
+  case VD_CALL_DISCARD: return ioctl (call->fd, BLKDISCARD, range);
+  }
+  g_assert_not_reached ();
+}
+
+int
+vd_call_run (const VdCall *call)
+{
+  ssize_t r;
+
+  do
+    r = run_once (call);
+  while (r < 0 && errno == EINTR);
+  return r < 0 ? -errno : (int) r; /* the kernel moves less than 2 GiB */
+}
+
+static int
+work (VdOp *op)
+{
+  return vd_call_run (
+      &((VdTask *) ((char *) op - offsetof (VdTask, op)))->call);
+}
+
+void
+vd_call_by_thread (VdWorker *worker, VdTask *task)
+{
+  task->op.work = work;
+  vd_worker_offload (worker, &task->op);
+}
+
+void
+vd_call_by_pool (VdPool *pool, VdTask *task, VdMailbox *box)
+{
+  task->op.work = work;
+  vd_pool_push (pool, &task->op, box);
+}

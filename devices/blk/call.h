@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * call.h - one system call on an image, and the ways to make it
+ *
+ * What a request needs of its image is a sequence of calls.  Each can be made
+ * at once on the calling thread, by the worker's io_uring, or by a thread of
+ * the device's pool; policy.h chooses.
+ */
+#pragma once
+
+#include <glib.h>
+#include <sys/uio.h>
+
+#include "vring/worker.h"
+
+typedef enum {
+  VD_CALL_READ,
+  VD_CALL_WRITE,
+  VD_CALL_SYNC,     /* fdatasync */
+  VD_CALL_ALLOCATE, /* fallocate */
+  VD_CALL_DISCARD,  /* BLKDISCARD */
+} VdCallKind;
+
+typedef struct {
+  VdCallKind kind;
+  int fd;
+  int flags; /* READ, WRITE: RWF_*; ALLOCATE: FALLOC_FL_* */
+  guint n_iov;
+  const struct iovec *iov; /* READ, WRITE */
+  guint64 offset;
+  guint64 len; /* bytes; READ, WRITE: the sum of iov */
+} VdCall;
+
+/* A call that is made asynchronously: op.done() gets its result. */
+typedef struct {
+  VdOp op;
+  VdCall call;
+} VdTask;
+
+/* Any thread: makes the call now.
+ * Returns: what it returned (bytes of READ and WRITE, maybe fewer than asked
+ * for), or -errno. */
+int vd_call_run (const VdCall *call);
+
+/* QUEUE, only on a worker with io_uring: submitted at the end of its turn.
+ * BLKDISCARD, which io_uring lacks, goes to the pool. */
+void vd_call_by_uring (VdWorker *worker, VdTask *task);
+
+/* QUEUE: by a thread of the device's pool. */
+void vd_call_by_thread (VdWorker *worker, VdTask *task);
+
+/* CONTROL: the same for a caller that has no worker; done() runs on the thread
+ * that owns @box. */
+void vd_call_by_pool (VdPool *pool, VdTask *task, VdMailbox *box);
+
+/* CONTROL.  Returns: FALSE with @error set if this kernel or this build has no
+ * io_uring for us. */
+gboolean vd_call_check_uring (GError **error);

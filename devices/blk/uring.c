@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * uring.c - the io_uring engine
+ *
+ * The guest's buffers go into the submission as they are.  The list of buffers
+ * stays in its chain, untouched until the completion.
+ */
+#include "devices/blk/call.h"
+
+#include <limits.h>
+
+#include "build-options.h"
+
+#if VD_HAVE_URING
+#include <liburing.h>
+#endif
+
+#if VD_HAVE_URING
+
+static void
+prepare (struct io_uring_sqe *sqe, const VdCall *call)
+{
+  guint n_iov = MIN (call->n_iov, IOV_MAX);
+
+  switch (call->kind) {
+  case VD_CALL_READ:
+    io_uring_prep_readv2 (sqe, call->fd, call->iov, n_iov, call->offset,
+                          call->flags);
+    break;
+  case VD_CALL_WRITE:
+    io_uring_prep_writev2 (sqe, call->fd, call->iov, n_iov, call->offset,
+                           call->flags);
+    break;
+  case VD_CALL_SYNC:
+    io_uring_prep_fsync (sqe, call->fd, IORING_FSYNC_DATASYNC);
+    break;
+  case VD_CALL_ALLOCATE:
+    io_uring_prep_fallocate (sqe, call->fd, call->flags, (off_t) call->offset,
+                             (off_t) call->len);
+    break;
+  case VD_CALL_DISCARD: g_assert_not_reached ();
+  }
+}
+
+void
+vd_call_by_uring (VdWorker *worker, VdTask *task)
+{
+  if (task->call.kind == VD_CALL_DISCARD) {
+    vd_call_by_thread (worker, task);
+    return;
+  }
+  prepare (vd_worker_get_sqe (worker, &task->op), &task->call);
+}
+
+gboolean
+vd_call_check_uring (GError **error)
+{
+  struct io_uring ring;
+  int r = io_uring_queue_init (1, &ring, 0);
+
+  if (r == 0) {
+    io_uring_queue_exit (&ring);
+    return TRUE;
+  }
+  g_set_error (error, G_FILE_ERROR, g_file_error_from_errno (-r),
+               "the kernel refuses io_uring: %s", g_strerror (-r));
+  return FALSE;
+}
+
+#else
+
+void
+vd_call_by_uring (VdWorker *worker, VdTask *task)
+{
+  vd_call_by_thread (worker, task);
+}
+
+gboolean
+vd_call_check_uring (GError **error)
+{
+  g_set_error_literal (error, G_FILE_ERROR, G_FILE_ERROR_NOSYS,
+                       "this virtiod was built without io_uring");
+  return FALSE;
+}
+
+#endif
