@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * blk.h - the kind "blk": a virtio-blk disk in a file or on a block device
+ */
 #pragma once
 
 #include "devices/device.h"

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * disk.h - the inside of a virtio-blk device, shared by its files
+ *
+ * blk.c is the device as the server sees it, cache.c what makes writes durable,
+ * io.c the life of requests, zero.c their DISCARD and WRITE_ZEROES, bounce.c
+ * their detour where O_DIRECT wants aligned buffers.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "devices/blk/flush.h"
+#include "devices/blk/image.h"
+#include "devices/blk/policy.h"
+#include "devices/blk/request.h"
+#include "devices/device.h"
+
+typedef enum {
+  VD_CACHE_WRITEBACK,
+  VD_CACHE_WRITETHROUGH,
+  VD_CACHE_NONE,   /* write-back with O_DIRECT */
+  VD_CACHE_UNSAFE, /* flushes do nothing */
+} VdCacheMode;
+
+typedef struct VdBlk VdBlk;
+typedef struct VdBlkQueue VdBlkQueue;
+typedef struct VdBlkRequest VdBlkRequest;
+
+/* What requests are counted as. */
+typedef enum {
+  VD_BLK_READS,
+  VD_BLK_WRITES,
+  VD_BLK_FLUSHES,
+  VD_BLK_DISCARDS,
+  VD_BLK_ZEROES,
+  VD_BLK_IDS,
+  VD_BLK_OTHERS, /* of unknown type, or without a whole header */
+  VD_BLK_N_COUNTS
+} VdBlkCount;
+
+/* Since the device was opened; written by QUEUE, read by any. */
+typedef struct {
+  atomic_uint_fast64_t requests[VD_BLK_N_COUNTS];
+  atomic_uint_fast64_t bytes[VD_BLK_N_COUNTS];
+  atomic_uint_fast64_t errors[VD_BLK_N_COUNTS]; /* answered IOERR or UNSUPP */
+  atomic_uint_fast64_t calls[VD_N_ROUTES];      /* on the image, by route */
+  atomic_uint_fast64_t bounced;                 /* requests */
+} VdBlkStats;
+
+/* QUEUE: adds to a counter that only this thread writes. */
+static inline void
+vd_blk_add (atomic_uint_fast64_t *counter, guint64 n)
+{
+  atomic_store_explicit (
+      counter, atomic_load_explicit (counter, memory_order_relaxed) + n,
+      memory_order_relaxed);
+}
+
+/* The aligned buffer of a queue, which one request uses at a time. */
+typedef struct {
+  guint8 *buffer; /* NULL unless the image is open with O_DIRECT */
+  struct iovec iov;
+  VdBlkRequest *user;  /* has the buffer now */
+  VdBlkRequest *first; /* those that wait for it, by next_bounced */
+  VdBlkRequest **last;
+  bool turning; /* vd_bounce_turn() is on the stack */
+} VdBounce;
+
+/* What a queue needs, in the device for its whole life; QUEUE while it runs. */
+struct VdBlkQueue {
+  VdBlk *blk;
+  VdQueue *queue;
+  VdWorker *worker;
+  VdPolicy policy;
+  VdBounce bounce;
+  VdBlkStats stats;
+} __attribute__ ((aligned (64)));
+
+/* A request, in its chain's slot. */
+struct VdBlkRequest {
+  VdTask task; /* the call on the image that is made now */
+
+  /* The call returned @res: prepares the next one in task.call and returns
+   * TRUE, or answers the request and returns FALSE. */
+  bool (*next) (VdBlkRequest *req, int res);
+
+  VdBlkQueue *queue;
+  VdChain *chain;
+  guint64 done;      /* bytes of data moved so far */
+  bool background;   /* no call shall be made inline any more */
+  bool durable;      /* its writes carry RWF_DSYNC */
+  guint32 range;     /* DISCARD, WRITE_ZEROES: index of the current range */
+  guint64 range_pos; /* bytes of it that are done */
+  guint zero_method; /* for the current range: zero.c */
+  struct iovec zero_iov;
+  VdBlkRequest *next_bounced;
+  VdFlush flush;
+  VdBlkCommand cmd;
+};
+
+struct VdBlk {
+  VdDevice parent;
+
+  /* Constant after open(). */
+  VdImage *image;
+  VdEngine engine;
+  VdCacheMode cache;
+  gboolean discard; /* offered */
+  char serial[VIRTIO_BLK_ID_BYTES];
+  VdBlkQueue *queues; /* parent.n_queues */
+
+  /* Any thread. */
+  atomic_bool write_through; /* the effective mode: cache.c */
+  atomic_bool no_discard, no_punch, no_zero_range; /* refused by the image */
+  VdFlusher flusher;
+
+  /* CONTROL. */
+  guint64 acked;
+  GSList *toggles; /* VdToggle under way: cache.c */
+};
+
+static inline bool
+vd_blk_write_through (VdBlk *blk)
+{
+  return atomic_load (&blk->write_through);
+}
+
+/* io.c, QUEUE. */
+
+/* Serves @chain: completes it, or has begun to. */
+void vd_blk_serve (VdBlkQueue *queue, VdChain *chain);
+/* Makes calls until one is under way or the request is answered. */
+void vd_blk_pump (VdBlkRequest *req);
+/* Answers with @status, VIRTIO_BLK_S_*. */
+void vd_blk_finish (VdBlkRequest *req, guint8 status);
+/* Answers OK once what was written is as durable as the cache mode promises. */
+void vd_blk_finish_write (VdBlkRequest *req);
+
+/* zero.c, QUEUE. */
+void vd_blk_start_discard (VdBlkRequest *req);
+void vd_blk_start_zeroes (VdBlkRequest *req);
+
+/* bounce.c, QUEUE. */
+
+/* Maps the buffer if the image needs one.  Returns: 0 or -errno. */
+int vd_bounce_open (VdBounce *bounce, const VdImage *image);
+void vd_bounce_close (VdBounce *bounce);
+/* Whether O_DIRECT would refuse the request's buffers as they are. */
+bool vd_bounce_needed (const VdBlkRequest *req);
+/* Moves the data of a read or write, whose task.call is ready, through the
+ * buffer, at once or when those before it are done. */
+void vd_bounce_start (VdBlkRequest *req);
+
+/* cache.c, CONTROL. */
+
+/* A driver acked @features. */
+void vd_cache_start (VdBlk *blk, guint64 features);
+/* The driver may have changed the wce byte. */
+VdWhen vd_cache_written (VdBlk *blk, guint offset, guint len);
+/* The driver's life ended: nobody waits for a toggle any more. */
+void vd_cache_reset (VdBlk *blk);
+/* The device ends; its pool has ended. */
+void vd_cache_close (VdBlk *blk);
