@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * hostile.h - attacks on the real daemon, each followed by the same checks
+ *
+ * One daemon with two disks serves all attacks of a program.  An attack gets a
+ * fresh connection to the first disk, the victim, and may do to it whatever it
+ * likes; the front-end of the second disk, the witness, behaves well all the
+ * time.  After each attack the same process must serve the witness, serve the
+ * victim's next front-end, and hold on to no descriptor, thread or mapping more
+ * than at the start.
+ */
+#pragma once
+
+#include "tests/lib/blk.h"
+#include "tests/lib/daemon.h"
+
+#define VT_ATTACK_QUEUES 4   /* rings of the victim */
+#define VT_ATTACK_RING   128 /* entries of attack->ring */
+
+typedef struct {
+  VtDaemon *daemon;
+  VtFrontend *fe; /* connected to the victim; nothing was said yet */
+  VtGuest *guest; /* one region; the victim does not know it yet */
+  VtRing *ring;   /* number 0; not described yet */
+} VtAttack;
+
+typedef void (*VtAttackFunc) (VtAttack *attack);
+
+/* How the back-end took a message. */
+typedef enum {
+  VT_ACKED,  /* success, or a reply of its own */
+  VT_NACKED, /* an ack that says failure */
+  VT_CLOSED, /* it closed the connection */
+} VtOutcome;
+
+/* Adds a test: @func at @path, then the checks. */
+void vt_attack_add (const char *path, VtAttackFunc func);
+
+/* Runs them, after g_test_init(); main()'s result. */
+int vt_attack_main (void);
+
+/* One write and read of the witness, which must succeed: for attacks that stall
+ * in the middle of something. */
+void vt_attack_witness (VtAttack *attack);
+
+/* Closes the connection and opens a new one. */
+void vt_attack_reconnect (VtAttack *attack);
+
+/* Says all that comes before memory and rings; acks all that is offered. */
+void vt_attack_hello (VtAttack *attack);
+/* hello(), then all memory in one table. */
+void vt_attack_share (VtAttack *attack);
+/* share(), then NUM, BASE, ADDR, CALL and ERR of the ring. */
+void vt_attack_describe (VtAttack *attack);
+/* describe(), KICK and ENABLE, and one request to see that it works. */
+void vt_attack_start (VtAttack *attack);
+
+/* Sends any message with NEED_REPLY and waits for what comes of it. */
+VtOutcome vt_attack_try (VtAttack *attack, guint32 request, const void *payload,
+                         guint32 size, const int *fds, guint n_fds);
+
+/* The same for the commonest payloads. */
+VtOutcome vt_attack_try_u64 (VtAttack *attack, guint32 request, guint64 value,
+                             int fd); /* -1: none */
+VtOutcome vt_attack_try_state (VtAttack *attack, guint32 request, guint32 index,
+                               guint32 num);
+
+/* The ring broke, which is known by its error descriptor; the connection and
+ * the other rings did not, and after a stop the ring works again. */
+void vt_attack_expect_broken (VtAttack *attack);
+
+/* Reads a sector through @ring and compares it with the image. */
+void vt_attack_read (VtRing *ring, guint64 sector);

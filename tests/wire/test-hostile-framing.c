@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * test-hostile-framing.c - attacks by cut messages, stray descriptors, floods
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "tests/wire/hostile.h"
+
+/* The same descriptor @n times, for messages that want none. */
+static void
+fill_fds (int *fds, guint n, int fd)
+{
+  for (guint i = 0; i < n; i++)
+    fds[i] = fd;
+}
+
+/* --- Framing --- */
+
+/* Sends @message cut at @at, and lets the witness work in between. */
+static void
+send_in_two_parts (VtAttack *a, const void *message, gsize size, gsize at)
+{
+  g_assert_true (vt_send_bytes (a->fe, message, at, NULL, 0));
+  vt_attack_witness (a);
+  g_assert_true (
+      vt_send_bytes (a->fe, (const guint8 *) message + at, size - at, NULL, 0));
+}
+
+static void
+payload_in_two_parts (VtAttack *a)
+{
+  struct {
+    VdWireHeader header;
+    guint64 features;
+  } __attribute__ ((packed))
+  message = { { VD_SET_FEATURES, VD_WIRE_VERSION, sizeof (guint64) }, 0 };
+
+  message.features = vt_get_features (a->fe);
+  for (gsize at = 1; at < sizeof message; at++)
+    send_in_two_parts (a, &message, sizeof message, at);
+  vt_barrier (a->fe);
+}
+
+static void
+half_a_header_then_close (VtAttack *a)
+{
+  VdWireHeader header = { VD_GET_FEATURES, VD_WIRE_VERSION, 0 };
+
+  for (gsize at = 1; at < sizeof header; at++) {
+    g_assert_true (vt_send_bytes (a->fe, &header, at, &a->ring->kick_fd, 1));
+    vt_attack_witness (a);
+    vt_attack_reconnect (a);
+  }
+}
+
+static void
+half_a_payload_then_close (VtAttack *a)
+{
+  guint8 bytes[sizeof (VdWireHeader) + 4] = { 0 };
+  VdWireHeader header = { VD_SET_FEATURES, VD_WIRE_VERSION, 8 };
+  int fds[VD_MESSAGE_FDS];
+
+  fill_fds (fds, VD_MESSAGE_FDS, a->ring->kick_fd);
+  memcpy (bytes, &header, sizeof header);
+  g_assert_true (
+      vt_send_bytes (a->fe, bytes, sizeof bytes, fds, VD_MESSAGE_FDS));
+  vt_attack_witness (a);
+}
+
+static void
+payload_over_the_limit (VtAttack *a)
+{
+  const guint32 sizes[] = { VD_PAYLOAD_MAX + 1, 0x7fffffff, 0xfffffff4,
+                            G_MAXUINT32 };
+
+  for (guint i = 0; i < G_N_ELEMENTS (sizes); i++) {
+    VdWireHeader header = { VD_SET_CONFIG, VD_WIRE_VERSION, sizes[i] };
+
+    g_assert_true (vt_send_bytes (a->fe, &header, sizeof header, NULL, 0));
+    g_assert_cmpuint (vt_wait_closed (a->fe), ==, 0);
+    vt_attack_reconnect (a);
+  }
+}
+
+static void
+wrong_version (VtAttack *a)
+{
+  const guint32 flags[] = { 0, 2, 3, VD_FLAG_NEED_REPLY, 0xfffffffe };
+
+  for (guint i = 0; i < G_N_ELEMENTS (flags); i++) {
+    vt_send (a->fe, VD_GET_FEATURES, flags[i], NULL, 0, NULL, 0);
+    g_assert_cmpuint (vt_wait_closed (a->fe), ==, 0);
+    vt_attack_reconnect (a);
+  }
+}
+
+static void
+random_bytes (VtAttack *a)
+{
+  for (guint i = 0; i < 200; i++) {
+    guint8 bytes[512];
+
+    for (guint j = 0; j < sizeof bytes; j++)
+      bytes[j] = (guint8) g_test_rand_int ();
+    vt_send_bytes (a->fe, bytes, sizeof bytes, &a->ring->kick_fd, 1);
+    vt_attack_reconnect (a);
+  }
+}
+
+static void
+connect_and_leave (VtAttack *a)
+{
+  for (guint i = 0; i < 300; i++)
+    vt_attack_reconnect (a);
+}
+
+/* It waits in the backlog, and is served when the first one has left. */
+static void
+second_client (VtAttack *a)
+{
+  VtFrontend *second = vt_daemon_connect (a->daemon, "victim"), *first = a->fe;
+
+  vt_barrier (first);
+  g_assert_true (
+      vt_send (second, VD_GET_FEATURES, VD_WIRE_VERSION, NULL, 0, NULL, 0));
+  g_assert_true (vt_is_silent (second, 50));
+  vt_barrier (first);
+  vt_frontend_free (first);
+  vt_receive (second, VD_GET_FEATURES, &second->features, sizeof (guint64));
+  a->fe = second;
+}
+
+/* --- Descriptors --- */
+
+/* One daemon that others are built on leaked 400 of them. */
+static void
+eight_stray_descriptors_50_times (VtAttack *a)
+{
+  int fds[VD_MESSAGE_FDS];
+  VtUsage before;
+
+  vt_attack_hello (a);
+  before = vt_daemon_usage (a->daemon);
+  fill_fds (fds, VD_MESSAGE_FDS, a->ring->kick_fd);
+  for (guint i = 0; i < 50; i++)
+    g_assert_cmpint (vt_attack_try (a, VD_SET_OWNER, NULL, 0, fds, 8), ==,
+                     VT_NACKED);
+  vt_barrier (a->fe);
+  before.n_maps += 100; /* not what is tested */
+  vt_daemon_wait_usage (a->daemon, before);
+}
+
+static void
+stray_descriptors_without_an_answer (VtAttack *a)
+{
+  int fds[VD_MESSAGE_FDS];
+
+  fill_fds (fds, VD_MESSAGE_FDS, a->ring->kick_fd);
+  for (guint i = 0; i < 50; i++) {
+    vt_send (a->fe, VD_SET_OWNER, VD_WIRE_VERSION, NULL, 0, fds, 8);
+    g_assert_cmpuint (vt_wait_closed (a->fe), ==, 0);
+    vt_attack_reconnect (a);
+  }
+}
+
+static void
+more_descriptors_than_a_message_may_have (VtAttack *a)
+{
+  const guint counts[] = { VD_MESSAGE_FDS + 1, 20, 64 };
+  int fds[64];
+
+  fill_fds (fds, G_N_ELEMENTS (fds), a->ring->kick_fd);
+  for (guint i = 0; i < G_N_ELEMENTS (counts); i++) {
+    vt_send (a->fe, VD_SET_OWNER, VD_WIRE_VERSION, NULL, 0, fds, counts[i]);
+    g_assert_cmpuint (vt_wait_closed (a->fe), ==, 0);
+    vt_attack_reconnect (a);
+  }
+}
+
+static void
+descriptors_inside_a_payload (VtAttack *a)
+{
+  VdWireHeader header = { VD_SET_FEATURES, VD_WIRE_VERSION, 8 };
+  guint64 features = vt_get_features (a->fe);
+
+  g_assert_true (vt_send_bytes (a->fe, &header, sizeof header, NULL, 0));
+  vt_attack_witness (a);
+  vt_send_bytes (a->fe, &features, sizeof features, &a->ring->kick_fd, 1);
+  g_assert_cmpuint (vt_wait_closed (a->fe), ==, 0);
+}
+
+static void
+region_removed_with_a_descriptor (VtAttack *a)
+{
+  const VtRegion *region = g_ptr_array_index (a->guest->regions, 0);
+  VdWireMemReg payload = { .region = { region->gpa, region->size, region->uva,
+                                       region->offset } };
+
+  vt_attack_share (a);
+  g_assert_cmpint (vt_attack_try (a, VD_REM_MEM_REG, &payload, sizeof payload,
+                                  &region->fd, 1),
+                   ==, VT_ACKED);
+}
+
+/* --- Floods --- */
+
+/* Sends one message again and again until the back-end closes or the socket
+ * stays full.  Returns: how many messages went out. */
+static guint
+flood (VtAttack *a, const void *message, gsize size, guint max)
+{
+  guint sent = 0, full = 0;
+
+  g_assert_no_errno (fcntl (a->fe->fd, F_SETFL, O_NONBLOCK));
+  while (sent < max && full < 20) {
+    gssize n = send (a->fe->fd, message, size, MSG_NOSIGNAL);
+
+    if (n == (gssize) size)
+      sent++;
+    else if (n >= 0 || errno != EAGAIN)
+      break; /* half a message, or closed */
+    else {
+      full++;
+      vt_attack_witness (a);
+    }
+  }
+  return sent;
+}
+
+static void
+flood_without_reading_replies (VtAttack *a)
+{
+  const VdWireHeader header = { VD_GET_FEATURES, VD_WIRE_VERSION, 0 };
+  guint n = flood (a, &header, sizeof header, G_MAXUINT);
+
+  /* Socket buffers and a bounded queue hold a few thousand. */
+  g_assert_cmpuint (n, >, 0);
+  g_assert_cmpuint (n, <, 1000000);
+  vt_attack_witness (a);
+}
+
+static void
+flood_of_long_replies (VtAttack *a)
+{
+  struct {
+    VdWireHeader header;
+    VdWireConfig window;
+    guint8 bytes[4084];
+  } message = {
+    { VD_GET_CONFIG, VD_WIRE_VERSION, sizeof (VdWireConfig) + 4084 },
+    { .size = 4084 },
+    { 0 },
+  };
+
+  vt_attack_hello (a);
+  g_assert_cmpuint (flood (a, &message, sizeof message, G_MAXUINT), <, 10000);
+  vt_attack_witness (a);
+}
+
+/* The witness is served while messages come as fast as they are taken. */
+static void
+flood_of_messages_without_replies (VtAttack *a)
+{
+  const VdWireHeader header = { VD_SET_OWNER, VD_WIRE_VERSION, 0 };
+
+  for (guint i = 0; i < 20; i++) {
+    flood (a, &header, sizeof header, 10000);
+    vt_attack_witness (a);
+  }
+}
+
+static void
+flood_of_refused_messages (VtAttack *a)
+{
+  const VdWireHeader header = { VD_REQUEST_END, VD_WIRE_VERSION, 0 };
+  g_autofree char *before = vt_daemon_log (a->daemon);
+  g_autofree char *after = NULL;
+
+  for (guint i = 0; i < 10; i++)
+    flood (a, &header, sizeof header, 10000);
+  vt_attack_witness (a);
+  after = vt_daemon_log (a->daemon);
+  g_assert_cmpuint (strlen (after) - strlen (before), <, 64 * 1024);
+}
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+#define ADD(path, func) vt_attack_add ("/hostile/framing/" path, func)
+  ADD ("two-parts", payload_in_two_parts);
+  ADD ("half-header", half_a_header_then_close);
+  ADD ("half-payload", half_a_payload_then_close);
+  ADD ("oversized", payload_over_the_limit);
+  ADD ("version", wrong_version);
+  ADD ("random", random_bytes);
+  ADD ("leave", connect_and_leave);
+  ADD ("second-client", second_client);
+  ADD ("fds/stray", eight_stray_descriptors_50_times);
+  ADD ("fds/stray-unanswered", stray_descriptors_without_an_answer);
+  ADD ("fds/too-many", more_descriptors_than_a_message_may_have);
+  ADD ("fds/in-payload", descriptors_inside_a_payload);
+  ADD ("fds/remove-region", region_removed_with_a_descriptor);
+  ADD ("flood/unread", flood_without_reading_replies);
+  ADD ("flood/long", flood_of_long_replies);
+  ADD ("flood/silent", flood_of_messages_without_replies);
+  ADD ("flood/refused", flood_of_refused_messages);
+  return vt_attack_main ();
+}
