@@ -73,12 +73,52 @@ vd_chain_end (VdChainBuilder *builder)
   builder->chain->in = builder->iov + builder->chain->n_out;
 }
 
+const char *
+vd_indirect_open (VdQueue *queue, guint64 gpa, guint32 len, VdIndirect *ret)
+{
+  guint64 contiguous = len;
+  const guint8 *at = vd_queue_translate (queue, gpa, &contiguous);
+
+  if (len == 0 || len % sizeof (struct vring_desc) != 0)
+    return "an indirect table has an odd length";
+  if (at == NULL)
+    return "an indirect table lies outside guest memory";
+  *ret = (VdIndirect){
+    .gpa = gpa,
+    .n_desc = len / sizeof (struct vring_desc),
+    .at = contiguous == len ? at : NULL,
+  };
+  return NULL;
+}
+
+gboolean
+vd_indirect_load (VdQueue *queue, const VdIndirect *table, guint32 i, void *ret)
+{
+  const gsize size = sizeof (struct vring_desc);
+  guint8 copy[sizeof (struct vring_desc)];
+
+  if (table->at != NULL) {
+    vd_load_desc (ret, table->at + i * size);
+    return TRUE;
+  }
+  for (guint64 done = 0, n; done < size; done += n) {
+    n = size - done;
+    void *at = vd_queue_translate (queue, table->gpa + i * size + done, &n);
+
+    if (at == NULL)
+      return FALSE;
+    memcpy (copy + done, at, n);
+  }
+  vd_load_desc (ret, copy);
+  return TRUE;
+}
+
 void
 vd_chain_complete (VdChain *chain, guint32 written)
 {
   VdQueue *queue = chain->queue;
 
   if (!queue->broken)
-    vd_split_push (queue, chain, written);
+    queue->ring_ops->push (queue, chain, written);
   vd_queue_return_slot (queue, chain);
 }

@@ -41,9 +41,9 @@ struct VdChain {
   struct VdMapUse *map_use; /* the memory map that the buffers point into */
   struct VdChain *next_free;
   guint16 slot;        /* number of the slot */
-  guint16 id;          /* what the driver calls this chain: its head */
-  guint32 n_iov_max;   /* room in iov */
-  struct iovec *arena; /* VD_CHAIN_MAX + 2 elements, touched on demand */
+  guint16 id;          /* what the driver calls this chain */
+  guint16 n_ring;      /* packed: the descriptors of the ring that it takes */
+  struct iovec *arena; /* VD_CHAIN_IOV elements, touched on demand */
   struct iovec few[VD_CHAIN_FEW];
 };
 

@@ -7,9 +7,11 @@
  */
 #pragma once
 
+#include <endian.h>
 #include <linux/virtio_ring.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <string.h>
 
 #include "vring/queue.h"
 
@@ -22,24 +24,56 @@ typedef struct VdMapUse {
   guint in_flight; /* chains */
 } VdMapUse;
 
-/* Guest memory: the driver may change any of it at any time. */
+/* Where a ring lies.  Guest memory: the driver may change it at any time.  The
+ * areas by the names of virtio 1.3, 2.6: what a split ring calls available and
+ * used ring are a packed ring's driver and device event suppression. */
 typedef struct {
-  struct vring_desc *desc;
-  struct vring_avail *avail;
-  struct vring_used *used;
-} VdSplitRing;
+  void *desc;
+  void *driver;
+  void *device;
+} VdRing;
+
+/* One format of rings, chosen when the queue is made. */
+typedef struct {
+  /* CONTROL: finds the ring in @map.
+   * Returns: FALSE if it does not lie there aligned and as a whole. */
+  gboolean (*find) (const VdQueue *queue, const VdMap *map, VdRing *ret);
+  /* CONTROL, once: checks size and base, and takes the indices.
+   * Returns: NULL, or what is wrong. */
+  const char *(*init) (VdQueue *queue, guint32 base);
+  /* QUEUE: pops at most @max chains; may break the queue. */
+  guint (*pop) (VdQueue *queue, VdChain **chains, guint max);
+  /* QUEUE: writes a used element, not yet visible. */
+  void (*push) (VdQueue *queue, const VdChain *chain, guint32 written);
+  /* QUEUE: makes the used elements visible.
+   * Returns: whether the driver wants to be notified. */
+  gboolean (*publish) (VdQueue *queue);
+  /* QUEUE: asks the driver to kick, or spares it.
+   * Returns: with @on, whether chains came in the meantime. */
+  gboolean (*notifications) (VdQueue *queue, gboolean on);
+  /* QUEUE: the value of GET_VRING_BASE. */
+  guint32 (*base) (const VdQueue *queue);
+} VdRingOps;
+
+extern const VdRingOps vd_split_ops;  /* split.c */
+extern const VdRingOps vd_packed_ops; /* packed.c */
 
 struct VdQueue {
-  VdSplitRing ring;
-  guint32 size;           /* entries, a power of two */
-  guint16 next_avail;     /* index of the next chain to pop */
-  guint16 avail_idx;      /* the driver's index as last read */
-  guint16 used_idx;       /* index of the next used element to write */
-  guint16 used_published; /* as the driver may see it */
-  guint16 used_signalled; /* used_published at the last notification test */
-  bool signalled_valid;   /* FALSE: the next test notifies whatever it says */
-  bool event_idx;         /* acked */
-  bool no_notify;         /* NO_NOTIFY stands in the used ring */
+  const VdRingOps *ring_ops;
+  VdRing ring;
+  guint32 size;               /* entries, a power of two */
+  bool avail_wrap, used_wrap; /* packed: the wrap counters */
+  guint n_unpublished;        /* packed: used elements not yet visible */
+  guint16 used_first;         /* packed: where they begin, ... */
+  guint16 used_first_flags;   /* ... and the flags there, written last */
+  guint16 next_avail;         /* index of the next chain to pop */
+  guint16 avail_idx;          /* the driver's index as last read */
+  guint16 used_idx;           /* index of the next used element to write */
+  guint16 used_published;     /* as the driver may see it */
+  guint16 used_signalled;     /* used_published at the last notification test */
+  bool signalled_valid; /* FALSE: the next test notifies whatever it says */
+  bool event_idx;       /* acked */
+  bool no_notify;       /* NO_NOTIFY stands in the used ring */
   bool enabled, broken, stopping;
   bool kicked; /* there may be work */
   VdRange cache[VD_QUEUE_CACHE];
@@ -77,7 +111,7 @@ struct VdQueue {
   guint index;
   guint64 features;
   guint32 base; /* after STOP */
-  guint64 desc_uva, avail_uva, used_uva;
+  guint64 desc_uva, driver_uva, device_uva;
   void *memory; /* slots, requests and arenas in one mapping */
   gsize memory_len;
   VdMailbox *control;
@@ -108,23 +142,6 @@ void vd_queue_detached (VdQueue *queue);    /* answers STOP */
 /* worker.c, QUEUE. */
 void vd_worker_add_queue (VdWorker *worker, VdQueue *queue);
 
-/* split.c.  CONTROL or QUEUE: finds the ring in @map.
- * Returns: FALSE if it does not lie there as a whole. */
-gboolean
-vd_split_find (const VdQueue *queue, const VdMap *map, VdSplitRing *ret);
-/* CONTROL, once, after translation. */
-void vd_split_init (VdQueue *queue, guint16 base);
-/* QUEUE: pops at most @max chains; may break the queue. */
-guint vd_split_pop (VdQueue *queue, VdChain **chains, guint max);
-/* QUEUE: writes a used element, not yet visible. */
-void vd_split_push (VdQueue *queue, const VdChain *chain, guint32 written);
-/* QUEUE: makes the used elements visible.
- * Returns: whether the driver wants to be notified. */
-gboolean vd_split_publish (VdQueue *queue);
-/* QUEUE: asks the driver to kick, or spares it.
- * Returns: with @on, whether chains came in the meantime. */
-gboolean vd_split_notifications (VdQueue *queue, gboolean on);
-
 /* queue.c: a free slot, or NULL if all are in flight. */
 VdChain *vd_queue_take_slot (VdQueue *queue);
 void vd_queue_return_slot (VdQueue *queue, VdChain *chain);
@@ -142,6 +159,42 @@ void vd_chain_begin (VdChainBuilder *builder, VdChain *chain);
 const char *vd_chain_append (VdChainBuilder *builder, guint64 gpa, guint32 len,
                              gboolean writable);
 void vd_chain_end (VdChainBuilder *builder);
+
+/* chain.c: an indirect table, which may cross regions. */
+typedef struct {
+  guint64 gpa;
+  guint32 n_desc;
+  const guint8 *at; /* NULL: it does cross */
+} VdIndirect;
+
+/* Checks length and place.  Returns: NULL, or which rule it breaks. */
+const char *
+vd_indirect_open (VdQueue *queue, guint64 gpa, guint32 len, VdIndirect *ret);
+/* Copies descriptor @i of the table, 16 bytes, once.
+ * Returns: FALSE if it lies outside guest memory. */
+gboolean vd_indirect_load (VdQueue *queue, const VdIndirect *table, guint32 i,
+                           void *ret);
+
+/* chain.c: copies 16 bytes that the compiler cannot read again. */
+static inline void
+vd_load_desc (void *to, const void *guest)
+{
+  memcpy (to, guest, 16);
+  atomic_signal_fence (memory_order_seq_cst);
+}
+
+/* Reads and writes words that the other side uses as well. */
+static inline guint16
+vd_load16 (const void *at, memory_order order)
+{
+  return le16toh (atomic_load_explicit ((const _Atomic guint16 *) at, order));
+}
+
+static inline void
+vd_store16 (void *at, guint16 value, memory_order order)
+{
+  atomic_store_explicit ((_Atomic guint16 *) at, htole16 (value), order);
+}
 
 /* queue.c: translates through the queue's cache.
  * @len: (inout): bytes wanted, then bytes contiguous */

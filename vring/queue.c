@@ -49,37 +49,31 @@ queue_alloc (VdQueue *queue)
   return TRUE;
 }
 
-static gboolean
-check_setup (const VdQueueSetup *setup, GError **error)
+static VdQueue *
+refuse (VdQueue *queue, GError **error, const char *why)
 {
-  const char *why = NULL;
-
-  if (setup->size == 0 || setup->size > VD_QUEUE_SIZE_MAX ||
-      (setup->size & (setup->size - 1)) != 0)
-    why = "its size is not a power of two from 1 to 32768";
-  else if (setup->base > G_MAXUINT16)
-    why = "its base is beyond 65535";
-  if (why != NULL)
-    g_set_error (error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
-                 "ring %u of %u entries: %s", setup->index, setup->size, why);
-  return why == NULL;
+  g_set_error (error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+               "ring %u of %u entries: %s", queue->index, queue->size, why);
+  vd_queue_free (queue);
+  return NULL;
 }
 
 VdQueue *
 vd_queue_new (const VdQueueSetup *setup, const VdQueueOps *ops,
               gpointer user_data, VdMailbox *control, GError **error)
 {
-  VdQueue *queue;
+  VdQueue *queue = g_new0 (VdQueue, 1);
+  const char *why;
 
-  if (!check_setup (setup, error))
-    return NULL;
-  queue = g_new0 (VdQueue, 1);
   queue->index = setup->index;
   queue->size = setup->size;
   queue->features = setup->features;
   queue->desc_uva = setup->desc;
-  queue->avail_uva = setup->avail;
-  queue->used_uva = setup->used;
+  queue->driver_uva = setup->avail;
+  queue->device_uva = setup->used;
+  queue->ring_ops = (setup->features >> VIRTIO_F_RING_PACKED) & 1
+                        ? &vd_packed_ops
+                        : &vd_split_ops;
   queue->event_idx = (setup->features >> VIRTIO_RING_F_EVENT_IDX) & 1;
   queue->enabled = setup->enabled;
   queue->kick_fd = setup->kick_fd;
@@ -92,29 +86,17 @@ vd_queue_new (const VdQueueSetup *setup, const VdQueueOps *ops,
   queue->control = control;
   queue->map_use = &queue->map_uses[0];
   queue->map_use->map = vd_map_ref (setup->map);
-  if (!vd_split_find (queue, setup->map, &queue->ring)) {
-    g_set_error (error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
-                 "ring %u of %u entries does not lie aligned and whole in one "
-                 "memory region",
-                 setup->index, setup->size);
-    vd_queue_free (queue);
-    return NULL;
-  }
-  if (!queue_alloc (queue)) {
-    g_set_error (error, G_IO_ERROR, g_io_error_from_errno (errno),
-                 "ring %u: no memory for %u chains: %s", setup->index,
-                 setup->size, g_strerror (errno));
-    vd_queue_free (queue);
-    return NULL;
-  }
-  vd_split_init (queue, (guint16) setup->base);
-  if (vd_map_is_lost (setup->map)) {
-    g_set_error (error, G_IO_ERROR, G_IO_ERROR_FAILED,
-                 "ring %u: the front-end truncated guest memory", setup->index);
-    vd_queue_free (queue);
-    return NULL;
-  }
-  return queue;
+  if (queue->size == 0 || queue->size > VD_QUEUE_SIZE_MAX)
+    return refuse (queue, error, "its size is not from 1 to 32768");
+  if (!queue->ring_ops->find (queue, setup->map, &queue->ring))
+    return refuse (queue, error,
+                   "it does not lie aligned and whole in one memory region");
+  why = queue->ring_ops->init (queue, setup->base);
+  if (why == NULL && vd_map_is_lost (setup->map))
+    why = "the front-end truncated guest memory";
+  if (why == NULL && !queue_alloc (queue))
+    why = g_strerror (errno);
+  return why == NULL ? queue : refuse (queue, error, why);
 }
 
 void
@@ -132,9 +114,9 @@ vd_queue_free (VdQueue *queue)
 gboolean
 vd_queue_fits (const VdQueue *queue, const VdMap *map)
 {
-  VdSplitRing ring;
+  VdRing ring;
 
-  return vd_split_find (queue, map, &ring);
+  return queue->ring_ops->find (queue, map, &ring);
 }
 
 /* Slots. */
@@ -224,7 +206,7 @@ vd_queue_started (VdQueue *queue)
 static void
 publish (VdQueue *queue)
 {
-  if (queue->broken || !vd_split_publish (queue))
+  if (queue->broken || !queue->ring_ops->publish (queue))
     return;
   if (vd_notifier_signal (&queue->call))
     vd_count (&queue->calls, 1);
@@ -239,11 +221,11 @@ serve_batch (VdQueue *queue)
 
   if (queue->ops->wants != NULL)
     max = MIN (max, queue->ops->wants (queue, queue->user_data));
-  n = max > 0 ? vd_split_pop (queue, chains, max) : 0;
+  n = max > 0 ? queue->ring_ops->pop (queue, chains, max) : 0;
   if (n > 0) {
     vd_count (&queue->batches, 1);
     vd_count (&queue->chains, n);
-    vd_split_notifications (queue, FALSE);
+    queue->ring_ops->notifications (queue, FALSE);
     queue->ops->handle (queue, chains, n, queue->user_data);
   }
   return n;
@@ -288,7 +270,7 @@ vd_queue_sleep (VdQueue *queue)
   if (!running (queue) || (queue->ops->wants != NULL &&
                            queue->ops->wants (queue, queue->user_data) == 0))
     return TRUE;
-  queue->kicked = vd_split_notifications (queue, TRUE);
+  queue->kicked = queue->ring_ops->notifications (queue, TRUE);
   return !queue->kicked;
 }
 
@@ -337,7 +319,7 @@ vd_queue_detached (VdQueue *queue)
   if (queue->started && queue->ops->stop != NULL)
     queue->ops->stop (queue, queue->user_data);
   queue->started = false;
-  queue->base = queue->next_avail;
+  queue->base = queue->ring_ops->base (queue);
   queue->stop = NULL;
   vd_mailbox_post (queue->control, &command->mail);
 }
@@ -389,7 +371,8 @@ take_map (VdQueue *queue, VdQueueCommand *command)
   memset (queue->cache, 0, sizeof queue->cache);
   queue->guard_generation = vd_guard_generation () - 1;
   queue->map = command;
-  if (!queue->broken && !vd_split_find (queue, new->map, &queue->ring)) {
+  if (!queue->broken &&
+      !queue->ring_ops->find (queue, new->map, &queue->ring)) {
     /* Whatever is in flight still completes, but not into the ring. */
     vd_queue_break (queue, "its ring is no longer in guest memory");
     command->result = -EFAULT;

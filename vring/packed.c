@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * packed.c - the packed virtqueue (virtio 1.3, 2.8)
+ *
+ * One ring of descriptors, in which the driver makes chains available and we
+ * write used elements over them.  Two wrap counters say whose a descriptor is.
+ * The used elements of a batch become visible at once: the flags of the first
+ * are written last.
+ */
+#include "vring/queue-private.h"
+
+#define AVAIL_BIT (1u << VRING_PACKED_DESC_F_AVAIL)
+#define USED_BIT  (1u << VRING_PACKED_DESC_F_USED)
+#define WRAP_BIT  (1u << VRING_PACKED_EVENT_F_WRAP_CTR)
+
+static inline struct vring_packed_desc *
+descriptors (const VdQueue *queue)
+{
+  return queue->ring.desc;
+}
+
+static inline struct vring_packed_desc_event *
+driver_event (const VdQueue *queue)
+{
+  return queue->ring.driver;
+}
+
+static inline struct vring_packed_desc_event *
+device_event (const VdQueue *queue)
+{
+  return queue->ring.device;
+}
+
+static gboolean
+packed_find (const VdQueue *queue, const VdMap *map, VdRing *ret)
+{
+  gsize size = queue->size;
+  guint8 *desc = vd_map_uva (map, queue->desc_uva, 16 * size, NULL);
+  guint8 *driver = vd_map_uva (map, queue->driver_uva, 4, NULL);
+  guint8 *device = vd_map_uva (map, queue->device_uva, 4, NULL);
+
+  if (desc == NULL || driver == NULL || device == NULL ||
+      (guintptr) desc % VRING_DESC_ALIGN_SIZE != 0 ||
+      (guintptr) driver % sizeof (guint32) != 0 ||
+      (guintptr) device % sizeof (guint32) != 0)
+    return FALSE;
+  *ret = (VdRing){ desc, driver, device };
+  return TRUE;
+}
+
+/* The base holds both indices with their wrap counters; a front-end that leaves
+ * the upper half zero means that nothing is in flight. */
+static const char *
+packed_init (VdQueue *queue, guint32 base)
+{
+  guint16 avail = base & 0xffff, used = base >> 16;
+
+  if (used == 0)
+    used = avail;
+  queue->next_avail = avail & ~WRAP_BIT;
+  queue->avail_wrap = (avail & WRAP_BIT) != 0;
+  queue->used_idx = used & ~WRAP_BIT;
+  queue->used_wrap = (used & WRAP_BIT) != 0;
+  if (queue->next_avail >= queue->size || queue->used_idx >= queue->size)
+    return "its base is outside the ring";
+  queue->used_published = queue->used_signalled = queue->used_idx;
+  return NULL;
+}
+
+static inline bool
+is_available (const VdQueue *queue, guint16 flags)
+{
+  return !!(flags & AVAIL_BIT) == queue->avail_wrap &&
+         !!(flags & USED_BIT) != queue->avail_wrap;
+}
+
+static inline guint16
+next_flags (const VdQueue *queue, memory_order order)
+{
+  return vd_load16 (&descriptors (queue)[queue->next_avail].flags, order);
+}
+
+static inline struct vring_packed_desc
+to_host (struct vring_packed_desc desc)
+{
+  desc.addr = le64toh (desc.addr);
+  desc.len = le32toh (desc.len);
+  desc.id = le16toh (desc.id);
+  desc.flags = le16toh (desc.flags);
+  return desc;
+}
+
+/* All descriptors of the table, in its order (2.8.7). */
+static const char *
+walk_indirect (VdQueue *queue, VdChainBuilder *builder,
+               const struct vring_packed_desc *outer)
+{
+  VdIndirect table;
+  const char *broken =
+      vd_indirect_open (queue, outer->addr, outer->len, &table);
+
+  if (broken == NULL && table.n_desc > VD_CHAIN_MAX)
+    return "an indirect table is too long";
+  for (guint32 i = 0; broken == NULL && i < table.n_desc; i++) {
+    struct vring_packed_desc desc;
+
+    if (!vd_indirect_load (queue, &table, i, &desc))
+      return "an indirect table lies outside guest memory";
+    desc = to_host (desc);
+    if (desc.flags & VRING_DESC_F_INDIRECT)
+      return "an indirect descriptor is nested";
+    broken = vd_chain_append (builder, desc.addr, desc.len,
+                              desc.flags & VRING_DESC_F_WRITE);
+  }
+  return broken;
+}
+
+static const char *
+append (VdQueue *queue, VdChainBuilder *builder,
+        const struct vring_packed_desc *desc)
+{
+  if (!(desc->flags & VRING_DESC_F_INDIRECT))
+    return vd_chain_append (builder, desc->addr, desc->len,
+                            desc->flags & VRING_DESC_F_WRITE);
+  if (desc->flags & VRING_DESC_F_NEXT || builder->n_desc > 0)
+    return "an indirect descriptor is one of several";
+  return walk_indirect (queue, builder, desc);
+}
+
+/* Walks the descriptors from next_avail on, which the caller found available;
+ * the whole chain is, because the driver makes its first descriptor available
+ * last (2.8.21). */
+static const char *
+walk (VdQueue *queue, VdChainBuilder *builder)
+{
+  VdChain *chain = builder->chain;
+  guint16 at = queue->next_avail;
+
+  for (chain->n_ring = 1;; chain->n_ring++) {
+    struct vring_packed_desc desc;
+    const char *broken;
+
+    vd_load_desc (&desc, &descriptors (queue)[at]);
+    desc = to_host (desc);
+    broken = append (queue, builder, &desc);
+    if (broken != NULL)
+      return broken;
+    chain->id = desc.id; /* that of the last one counts */
+    if (!(desc.flags & VRING_DESC_F_NEXT))
+      return NULL;
+    if (chain->n_ring == queue->size)
+      return "a chain is longer than the ring";
+    if (++at == queue->size)
+      at = 0;
+  }
+}
+
+/* Moves an index on by a chain's descriptors. */
+static inline void
+advance (const VdQueue *queue, guint16 *index, bool *wrap, guint16 n)
+{
+  guint next = *index + n;
+
+  if (next >= queue->size) {
+    next -= queue->size;
+    *wrap = !*wrap;
+  }
+  *index = (guint16) next;
+}
+
+static guint
+packed_pop (VdQueue *queue, VdChain **chains, guint max)
+{
+  for (guint i = 0; i < max; i++) {
+    VdChain *chain;
+    VdChainBuilder builder;
+    const char *broken;
+
+    if (!is_available (queue, next_flags (queue, memory_order_acquire)))
+      return i;
+    chain = vd_queue_take_slot (queue);
+    if (chain == NULL) {
+      vd_queue_break (queue, "more chains are in flight than the ring has");
+      return i;
+    }
+    vd_chain_begin (&builder, chain);
+    broken = walk (queue, &builder);
+    if (broken != NULL) {
+      vd_queue_return_slot (queue, chain);
+      vd_queue_break (queue, broken);
+      return i;
+    }
+    vd_chain_end (&builder);
+    advance (queue, &queue->next_avail, &queue->avail_wrap, chain->n_ring);
+    chains[i] = chain;
+  }
+  return max;
+}
+
+static void
+packed_push (VdQueue *queue, const VdChain *chain, guint32 written)
+{
+  struct vring_packed_desc *desc = &descriptors (queue)[queue->used_idx];
+  guint16 flags = (queue->used_wrap ? AVAIL_BIT | USED_BIT : 0) |
+                  (written > 0 ? VRING_DESC_F_WRITE : 0);
+
+  desc->id = htole16 (chain->id);
+  desc->len = htole32 (written);
+  if (queue->n_unpublished++ == 0) {
+    queue->used_first = queue->used_idx;
+    queue->used_first_flags = flags;
+  } else
+    vd_store16 (&desc->flags, flags, memory_order_relaxed);
+  advance (queue, &queue->used_idx, &queue->used_wrap, chain->n_ring);
+}
+
+static gboolean
+wants_notification (VdQueue *queue, guint16 new, guint16 old, bool valid)
+{
+  const struct vring_packed_desc_event *event = driver_event (queue);
+  guint16 flags = vd_load16 (&event->flags, memory_order_acquire) & 3;
+  guint16 off_wrap, off;
+
+  if (flags != VRING_PACKED_EVENT_FLAG_DESC || !queue->event_idx)
+    return flags != VRING_PACKED_EVENT_FLAG_DISABLE;
+  off_wrap = vd_load16 (&event->off_wrap, memory_order_relaxed);
+  off = off_wrap & (WRAP_BIT - 1);
+  if (!!(off_wrap & WRAP_BIT) != queue->used_wrap)
+    off -= queue->size;
+  if (new <= old)
+    old -= queue->size;
+  return !valid || vring_need_event (off, new, old);
+}
+
+static gboolean
+packed_publish (VdQueue *queue)
+{
+  guint16 old = queue->used_signalled;
+  bool valid = queue->signalled_valid;
+
+  if (queue->n_unpublished == 0)
+    return FALSE;
+  vd_store16 (&descriptors (queue)[queue->used_first].flags,
+              queue->used_first_flags, memory_order_release);
+  queue->n_unpublished = 0;
+  queue->used_signalled = queue->used_idx;
+  queue->signalled_valid = true;
+  atomic_thread_fence (memory_order_seq_cst);
+  return wants_notification (queue, queue->used_idx, old, valid);
+}
+
+static gboolean
+packed_notifications (VdQueue *queue, gboolean on)
+{
+  struct vring_packed_desc_event *event = device_event (queue);
+  guint16 flags = !on                ? VRING_PACKED_EVENT_FLAG_DISABLE
+                  : queue->event_idx ? VRING_PACKED_EVENT_FLAG_DESC
+                                     : VRING_PACKED_EVENT_FLAG_ENABLE;
+
+  if (!on && queue->no_notify)
+    return FALSE;
+  if (on && queue->event_idx)
+    vd_store16 (&event->off_wrap,
+                queue->next_avail | (queue->avail_wrap ? WRAP_BIT : 0),
+                memory_order_relaxed);
+  vd_store16 (&event->flags, flags, memory_order_release);
+  queue->no_notify = !on;
+  if (!on)
+    return FALSE;
+  atomic_thread_fence (memory_order_seq_cst);
+  return is_available (queue, next_flags (queue, memory_order_relaxed));
+}
+
+static guint32
+packed_base (const VdQueue *queue)
+{
+  guint32 avail = queue->next_avail | (queue->avail_wrap ? WRAP_BIT : 0);
+  guint32 used = queue->used_idx | (queue->used_wrap ? WRAP_BIT : 0);
+
+  return used << 16 | avail;
+}
+
+const VdRingOps vd_packed_ops = {
+  .find = packed_find,
+  .init = packed_init,
+  .pop = packed_pop,
+  .push = packed_push,
+  .publish = packed_publish,
+  .notifications = packed_notifications,
+  .base = packed_base,
+};
