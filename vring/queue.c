@@ -270,6 +270,10 @@ vd_queue_sleep (VdQueue *queue)
   if (!running (queue) || (queue->ops->wants != NULL &&
                            queue->ops->wants (queue, queue->user_data) == 0))
     return TRUE;
+  if (queue->kick_fd < 0) {
+    queue->kicked = true; /* nobody will say so: look again after the sleep */
+    return TRUE;
+  }
   queue->kicked = queue->ring_ops->notifications (queue, TRUE);
   return !queue->kicked;
 }

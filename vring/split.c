@@ -67,6 +67,10 @@ split_init (VdQueue *queue, guint32 base)
   queue->next_avail = queue->avail_idx = (guint16) base;
   queue->used_idx = vd_load16 (&used_ring (queue)->idx, memory_order_relaxed);
   queue->used_published = queue->used_signalled = queue->used_idx;
+  /* An earlier life on this ring may have ended while it was busy. */
+  queue->no_notify =
+      vd_load16 (&used_ring (queue)->flags, memory_order_relaxed) &
+      VRING_USED_F_NO_NOTIFY;
   return NULL;
 }
 

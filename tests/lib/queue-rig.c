@@ -103,7 +103,7 @@ close_slot (VtRigQueue *slot)
 }
 
 gboolean
-vt_queue_rig_try_start (VtQueueRig *rig, VtRing *ring, guint16 base,
+vt_queue_rig_try_start (VtQueueRig *rig, VtRing *ring, guint32 base,
                         gboolean enabled, GError **error)
 {
   VtRigQueue *slot = find (rig, ring);
@@ -189,6 +189,12 @@ vt_queue_rig_stop (VtQueueRig *rig, VtRing *ring)
   base = vd_queue_base (slot->queue);
   close_slot (slot);
   return base;
+}
+
+void
+vt_queue_rig_forget (VtQueueRig *rig, VtRing *ring)
+{
+  close_slot (find_started (rig, ring));
 }
 
 void

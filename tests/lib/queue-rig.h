@@ -40,7 +40,7 @@ void vt_queue_rig_clear (VtQueueRig *rig);
 
 /* Starts a queue with a worker of its own on @ring, enabled, from @base.
  * Returns: FALSE with @error set if vd_queue_new() refused it. */
-gboolean vt_queue_rig_try_start (VtQueueRig *rig, VtRing *ring, guint16 base,
+gboolean vt_queue_rig_try_start (VtQueueRig *rig, VtRing *ring, guint32 base,
                                  gboolean enabled, GError **error);
 /* The same from base 0, enabled; failure fails the test. */
 void vt_queue_rig_start (VtQueueRig *rig, VtRing *ring);
@@ -48,6 +48,8 @@ void vt_queue_rig_start (VtQueueRig *rig, VtRing *ring);
 /* Stops the queue, waits for it and frees it.  Returns: its base. */
 guint32 vt_queue_rig_stop (VtQueueRig *rig, VtRing *ring);
 void vt_queue_rig_stop_all (VtQueueRig *rig);
+/* Frees a queue that the test itself has stopped. */
+void vt_queue_rig_forget (VtQueueRig *rig, VtRing *ring);
 
 /* Runs a command to its end.  Returns: its result. */
 int
