@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "tests/lib/echo.h"
 
-#include "config.h"
+#include "build-options.h"
 #include "vring/iov.h"
 
 #if VD_HAVE_URING
