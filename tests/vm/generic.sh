@@ -98,7 +98,7 @@ driver_writes_config() {
 
 # What the driver wrote stays, what the host changes arrives.
 driver_sees_change() {
-  daemon_reload "/^\\[device $1\\]/,/^queue/s/capacity le64 ro [0-9]*/capacity le64 ro 8192/"
+  daemon_reload "/^\\[device $1\\]/,/^queue[.]/s/capacity le64 ro [0-9]*/capacity le64 ro 8192/"
   guest "$1" "await 10 '[ \"\$(cat /sys/block/vda/size)\" = 8192 ]'"
   same "$(guest "$1" 'cat /sys/block/vda/cache_type')" 'write through'
 }

@@ -65,25 +65,32 @@ check_or_bail() {
   [ "$vm_failures" -eq "$failures" ] || { echo "Bail out! nothing works without it"; exit 1; }
 }
 
+# Runs a command under -e, what it prints to $work/attempt.out; its status is
+# then in $attempted.  Never part of a condition: -e would be without effect.
+attempt() {
+  set +e
+  (set -e; false; true)
+  [ $? -ne 0 ] || { echo "attempt: in a condition: $*" >&2; exit 2; }
+  (set -e; "$@") >"$work/attempt.out" 2>&1
+  attempted=$?
+  set -e
+}
+
 # Runs a command and reports it as the promise $1; what it printed explains a
 # failure.
 check() {
-  local promise=$1 begin status
+  local promise=$1 begin
   shift
   begin=$(date +%s%N)
   vm_checks=$((vm_checks + 1))
-  # Not in a condition, where -e would be without effect inside the command.
-  set +e
-  (set -e; "$@") >"$work/check.out" 2>&1
-  status=$?
-  set -e
-  if [ "$status" -eq 0 ]; then
+  attempt "$@"
+  if [ "$attempted" -eq 0 ]; then
     echo "ok $vm_checks - $promise"
   else
     echo "not ok $vm_checks - $promise"
     vm_failures=$((vm_failures + 1))
     echo "failed after $((($(date +%s%N) - begin) / 1000000)) ms: $*" | comment
-    tail -n 15 "$work/check.out" | comment
+    tail -n 15 "$work/attempt.out" | comment
     [ ! -e "$work/daemon.log" ] || tail -n 10 "$work/daemon.log" | comment
   fi
 }
@@ -106,7 +113,8 @@ same() {
   [ "$1" = "$2" ] || { echo "${3:-value}: got '$1', wanted '$2'"; return 1; }
 }
 
-# Runs a command again and again until it succeeds, at most $1 seconds.
+# Runs a command again and again until it succeeds, at most $1 seconds.  It is
+# part of a condition: a function that is called so must not rely on -e.
 within() {
   local end=$(($(date +%s%N) + $1 * 1000000000))
   shift

@@ -104,7 +104,7 @@ holds_without_guests() {
 }
 same_without_guests() {
   local before
-  same "$(daemon_guest_maps)" 0 "mappings of guest memory"
+  same "$(daemon_guest_maps)" 0 "mappings of guest memory" || return
   before=$(daemon_holds)
   sleep 0.5
   same "$(daemon_holds)" "$before"
@@ -114,7 +114,7 @@ holds_again() {
   within 20 same_holds "$1"
 }
 same_holds() {
-  same "$(daemon_guest_maps)" 0 "mappings of guest memory"
+  same "$(daemon_guest_maps)" 0 "mappings of guest memory" || return
   same "$(daemon_holds)" "$1" "what the daemon holds"
 }
 
