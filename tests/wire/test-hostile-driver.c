@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * test-hostile-driver.c - attacks by a guest: what it writes into a ring that
+ * an honest front-end has started
+ *
+ * A rule that is broken breaks that ring and nothing else (virtio 1.3, 2.7).
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "tests/wire/hostile.h"
+
+#define NEXT     VRING_DESC_F_NEXT
+#define WRITE    VRING_DESC_F_WRITE
+#define INDIRECT VRING_DESC_F_INDIRECT
+
+/* A descriptor as a test writes it. */
+typedef struct {
+  guint64 gpa;
+  guint32 len;
+  guint16 flags, next;
+} Desc;
+
+static void
+write_descs (struct vring_desc *table, const Desc *descs, guint n)
+{
+  for (guint i = 0; i < n; i++)
+    vt_desc_write (&table[i], descs[i].gpa, descs[i].len, descs[i].flags,
+                   descs[i].next);
+}
+
+/* Shows one chain to the device. */
+static void
+submit (VtRing *ring, guint16 head)
+{
+  vt_ring_raw_add (ring, head, NULL);
+  vt_ring_publish (ring);
+  vt_ring_kick_always (ring);
+}
+
+/* The chain that begins with descriptor 0 breaks the ring. */
+static void
+assert_breaks (VtAttack *a, const Desc *descs, guint n)
+{
+  vt_attack_start (a);
+  write_descs (a->ring->desc, descs, n);
+  submit (a->ring, 0);
+  vt_attack_expect_broken (a);
+}
+
+/* The same with an indirect table of @n entries, said to be @len bytes. */
+static void
+assert_table_breaks (VtAttack *a, const Desc *descs, guint n, guint32 len,
+                     guint16 flags)
+{
+  struct vring_desc *table =
+      vt_guest_alloc (a->guest, n * sizeof (struct vring_desc), 16);
+  const Desc outer = { vt_guest_gpa (a->guest, table), len, INDIRECT | flags,
+                       1 };
+
+  write_descs (table, descs, n);
+  assert_breaks (a, &outer, 1);
+}
+
+/* Zeroed guest memory of a page. */
+static guint64
+page (VtAttack *a)
+{
+  return vt_guest_gpa (a->guest, vt_guest_alloc (a->guest, 4096, 4096));
+}
+
+static guint64
+end_of_memory (VtAttack *a)
+{
+  const VtRegion *r = g_ptr_array_index (a->guest->regions, 0);
+
+  return r->gpa + r->size;
+}
+
+/* --- The available ring --- */
+
+static void
+index_jumps (VtAttack *a)
+{
+  vt_attack_start (a);
+  vt_ring_raw_publish (a->ring, a->ring->published + 1000);
+  vt_ring_kick_always (a->ring);
+  vt_attack_expect_broken (a);
+}
+
+static void
+index_jumps_by_one_too_many (VtAttack *a)
+{
+  vt_attack_start (a);
+  vt_ring_raw_publish (a->ring, a->ring->published + VT_ATTACK_RING + 1);
+  vt_ring_kick_always (a->ring);
+  vt_attack_expect_broken (a);
+}
+
+static void
+index_goes_back (VtAttack *a)
+{
+  vt_attack_start (a);
+  vt_ring_raw_publish (a->ring, a->ring->published - 1);
+  vt_ring_kick_always (a->ring);
+  vt_attack_expect_broken (a);
+}
+
+static void
+head_outside_the_ring (VtAttack *a)
+{
+  vt_attack_start (a);
+  submit (a->ring, VT_ATTACK_RING);
+  vt_attack_expect_broken (a);
+}
+
+static void
+head_far_outside_the_ring (VtAttack *a)
+{
+  vt_attack_start (a);
+  submit (a->ring, G_MAXUINT16);
+  vt_attack_expect_broken (a);
+}
+
+/* --- Chains --- */
+
+static void
+next_outside_the_ring (VtAttack *a)
+{
+  const Desc descs[] = { { page (a), 16, NEXT, VT_ATTACK_RING } };
+
+  assert_breaks (a, descs, 1);
+}
+
+static void
+next_is_itself (VtAttack *a)
+{
+  const Desc descs[] = { { page (a), 16, NEXT, 0 } };
+
+  assert_breaks (a, descs, 1);
+}
+
+static void
+chain_is_a_loop (VtAttack *a)
+{
+  const Desc descs[] = { { page (a), 16, NEXT, 1 },
+                         { page (a), 16, NEXT, 2 },
+                         { page (a), 16, NEXT, 0 } };
+
+  assert_breaks (a, descs, 3);
+}
+
+/* Nothing grows that a limit on bytes or buffers would notice. */
+static void
+loop_of_empty_buffers (VtAttack *a)
+{
+  const Desc descs[] = { { page (a), 0, NEXT, 1 }, { page (a), 0, NEXT, 0 } };
+
+  assert_breaks (a, descs, 2);
+}
+
+static void
+readable_after_writable (VtAttack *a)
+{
+  const Desc descs[] = { { page (a), 16, NEXT, 1 },
+                         { page (a), 512, NEXT | WRITE, 2 },
+                         { page (a), 16, 0, 0 } };
+
+  assert_breaks (a, descs, 3);
+}
+
+static void
+buffer_before_memory (VtAttack *a)
+{
+  const Desc descs[] = { { VT_GPA_BASE - 8, 16, 0, 0 } };
+
+  assert_breaks (a, descs, 1);
+}
+
+static void
+buffer_past_memory (VtAttack *a)
+{
+  const Desc descs[] = { { end_of_memory (a) - 8, 16, 0, 0 } };
+
+  assert_breaks (a, descs, 1);
+}
+
+static void
+buffer_that_wraps (VtAttack *a)
+{
+  const Desc descs[] = { { G_MAXUINT64 - 7, 16, 0, 0 } };
+
+  assert_breaks (a, descs, 1);
+}
+
+static void
+buffer_of_4_gigabytes (VtAttack *a)
+{
+  const Desc descs[] = { { page (a), G_MAXUINT32, WRITE, 0 } };
+
+  assert_breaks (a, descs, 1);
+}
+
+/* --- Indirect tables --- */
+
+static void
+table_of_no_length (VtAttack *a)
+{
+  const Desc descs[] = { { page (a), 16, 0, 0 } };
+
+  assert_table_breaks (a, descs, 1, 0, 0);
+}
+
+static void
+table_of_odd_length (VtAttack *a)
+{
+  const Desc descs[] = { { page (a), 16, 0, 0 }, { page (a), 16, 0, 0 } };
+
+  assert_table_breaks (a, descs, 2, 24, 0);
+}
+
+static void
+table_with_a_successor (VtAttack *a)
+{
+  const Desc descs[] = { { page (a), 16, 0, 0 } };
+
+  assert_table_breaks (a, descs, 1, 16, NEXT);
+}
+
+static void
+table_in_a_table (VtAttack *a)
+{
+  const Desc descs[] = { { page (a), 16, INDIRECT, 0 } };
+
+  assert_table_breaks (a, descs, 1, 16, 0);
+}
+
+static void
+table_whose_next_is_outside (VtAttack *a)
+{
+  const Desc descs[] = { { page (a), 16, NEXT, 2 }, { page (a), 16, 0, 0 } };
+
+  assert_table_breaks (a, descs, 2, 32, 0);
+}
+
+static void
+table_that_is_a_loop (VtAttack *a)
+{
+  const Desc descs[] = { { page (a), 16, NEXT, 1 }, { page (a), 16, NEXT, 0 } };
+
+  assert_table_breaks (a, descs, 2, 32, 0);
+}
+
+static void
+table_that_is_a_loop_of_empty_buffers (VtAttack *a)
+{
+  const Desc descs[] = { { page (a), 0, NEXT, 1 }, { page (a), 0, NEXT, 0 } };
+
+  assert_table_breaks (a, descs, 2, 32, 0);
+}
+
+static void
+table_outside_memory (VtAttack *a)
+{
+  const Desc descs[] = { { end_of_memory (a), 16, INDIRECT, 0 } };
+
+  assert_breaks (a, descs, 1);
+}
+
+/* Only its second entry lies behind the end. */
+static void
+table_past_memory (VtAttack *a)
+{
+  const Desc outer = { end_of_memory (a) - 16, 32, INDIRECT, 0 };
+  struct vring_desc *table = vt_guest_ptr (a->guest, outer.gpa);
+
+  vt_desc_write (table, page (a), 16, NEXT, 1);
+  assert_breaks (a, &outer, 1);
+}
+
+static void
+table_of_4_gigabytes (VtAttack *a)
+{
+  struct vring_desc *table = vt_guest_alloc (a->guest, 4096, 4096);
+  const Desc outer = { vt_guest_gpa (a->guest, table), 0xfffffff0, INDIRECT,
+                       0 };
+
+  vt_desc_write (table, page (a), 16, NEXT, G_MAXUINT16);
+  assert_breaks (a, &outer, 1);
+}
+
+/* More buffers than a request can have anywhere. */
+static void
+table_of_too_many_buffers (VtAttack *a)
+{
+  const guint n = 4096;
+  g_autofree Desc *descs = g_new (Desc, n);
+  guint64 at = page (a);
+
+  for (guint i = 0; i < n; i++)
+    descs[i] = (Desc){ at, 16, i + 1 < n ? NEXT : 0, (guint16) (i + 1) };
+  assert_table_breaks (a, descs, n, n * 16, 0);
+}
+
+/* The ring's own descriptors as a table: entry 0 is the indirect one. */
+static void
+table_that_is_the_ring (VtAttack *a)
+{
+  const Desc outer = { vt_guest_gpa (a->guest, a->ring->desc),
+                       16 * VT_ATTACK_RING, INDIRECT, 0 };
+
+  assert_breaks (a, &outer, 1);
+}
+
+/* --- Requests --- */
+
+/* The device may fail such a request or break the ring, but not more. */
+static void
+settle (VtAttack *a)
+{
+  vt_attack_witness (a);
+  vt_get_vring_base (a->fe, 0);
+  vt_ring_reset (a->ring, 0);
+  g_assert_true (vt_set_vring_base (a->fe, 0, 0));
+  g_assert_true (vt_set_vring_kick (a->fe, 0, a->ring->kick_fd));
+  vt_attack_read (a->ring, 1);
+}
+
+/* The same chain many times at once. */
+static void
+one_head_everywhere (VtAttack *a)
+{
+  const Desc descs[] = { { page (a), 16, NEXT, 1 },
+                         { page (a), 512, NEXT | WRITE, 2 },
+                         { page (a), 1, WRITE, 0 } };
+
+  vt_attack_start (a);
+  write_descs (a->ring->desc, descs, 3);
+  for (guint i = 0; i < VT_ATTACK_RING; i++)
+    vt_ring_raw_add (a->ring, 0, NULL);
+  vt_ring_publish (a->ring);
+  vt_ring_kick_always (a->ring);
+  settle (a);
+}
+
+/* The device writes into the ring itself. */
+static void
+data_over_the_ring (VtAttack *a)
+{
+  const guint64 ring = vt_guest_gpa (a->guest, a->ring->desc);
+  const guint64 used = vt_guest_gpa (a->guest, a->ring->used);
+  const Desc descs[] = { { page (a), 16, NEXT, 1 },
+                         { ring, 512, NEXT | WRITE, 2 },
+                         { used & ~511ull, 512, NEXT | WRITE, 3 },
+                         { page (a), 1, WRITE, 0 } };
+
+  vt_attack_start (a);
+  write_descs (a->ring->desc, descs, 4);
+  submit (a->ring, 0);
+  settle (a);
+}
+
+/* Random types, sectors, lengths and shapes of a disk's requests. */
+static void
+random_request (VtAttack *a, guint8 *memory)
+{
+  struct virtio_blk_outhdr *header = (struct virtio_blk_outhdr *) memory;
+  const guint64 sectors[] = { 0,          1,          2047,       2048,
+                              1ull << 54, 1ull << 55, 1ull << 63, G_MAXUINT64 };
+  const guint32 lengths[] = { 0, 1, 8, 15, 16, 20, 511, 512, 513, 4096, 65536 };
+  guint n = (guint) g_test_rand_int_range (1, 6);
+
+  memory[16 + g_test_rand_int_range (0, 48)] = (guint8) g_test_rand_int ();
+  header->type = GUINT32_TO_LE ((guint32) g_test_rand_int_range (0, 17));
+  header->sector = GUINT64_TO_LE (
+      sectors[g_test_rand_int_range (0, G_N_ELEMENTS (sectors))]);
+  for (guint i = 0; i < n; i++) {
+    gboolean writable = i > 0 && (i + 1 == n || g_test_rand_bit ());
+    guint offset = i == 0 ? 0 : 16 * (guint) g_test_rand_int_range (0, 64);
+
+    vt_desc_write (&a->ring->desc[i], vt_guest_gpa (a->guest, memory) + offset,
+                   lengths[g_test_rand_int_range (0, G_N_ELEMENTS (lengths))],
+                   (i + 1 < n ? NEXT : 0) | (writable ? WRITE : 0),
+                   (guint16) (i + 1));
+  }
+  submit (a->ring, 0);
+}
+
+static void
+random_requests (VtAttack *a)
+{
+  guint8 *memory = vt_guest_alloc (a->guest, 1 << 17, 4096);
+
+  vt_attack_start (a);
+  for (guint i = 0; i < 300; i++) {
+    random_request (a, memory);
+    if (i % 10 == 9) {
+      vt_get_vring_base (a->fe, 0);
+      vt_ring_reset (a->ring, 0);
+      g_assert_true (vt_set_vring_base (a->fe, 0, 0));
+      g_assert_true (vt_set_vring_kick (a->fe, 0, a->ring->kick_fd));
+    }
+  }
+  /* The disk was written to; its pattern has to come back. */
+  memset (memory, 0, 1 << 17);
+  for (guint64 sector = 0; sector < 2048; sector++) {
+    guint64 *words = (guint64 *) (void *) memory;
+
+    for (guint i = 0; i < 64; i++)
+      words[i] = sector << 8 | i;
+    if (sector % 512 == 0)
+      settle (a);
+    g_assert_cmpuint (vt_blk_write (a->ring, sector, memory, 512), ==,
+                      VIRTIO_BLK_S_OK);
+  }
+}
+
+/* What a guest changes while the device looks at it. */
+typedef struct {
+  VtAttack *attack;
+  guint64 good;
+  atomic_bool end;
+} Race;
+
+static void *
+race_thread (void *data)
+{
+  Race *race = data;
+  volatile struct vring_desc *desc = race->attack->ring->desc;
+  volatile struct vring_avail *avail = race->attack->ring->avail;
+
+  for (guint32 i = 0; !atomic_load (&race->end); i++) {
+    desc[0].addr = GUINT64_TO_LE (i % 2 ? race->good : G_MAXUINT64 - i);
+    desc[1].len = GUINT32_TO_LE (i % 3 ? 512 : i << 20);
+    desc[1].next = GUINT16_TO_LE (i % 5 ? 2 : i);
+    desc[1].flags = GUINT16_TO_LE (NEXT | (i % 7 ? WRITE : INDIRECT));
+    avail->ring[i % VT_ATTACK_RING] = GUINT16_TO_LE (i % 11 ? 0 : i);
+  }
+  return NULL;
+}
+
+static void
+memory_that_changes_under_the_device (VtAttack *a)
+{
+  Race race = { .attack = a, .good = page (a) };
+  const Desc descs[] = { { race.good, 16, NEXT, 1 },
+                         { page (a), 512, NEXT | WRITE, 2 },
+                         { page (a), 1, WRITE, 0 } };
+  pthread_t thread;
+
+  vt_attack_start (a);
+  write_descs (a->ring->desc, descs, 3);
+  g_assert_cmpint (pthread_create (&thread, NULL, race_thread, &race), ==, 0);
+  for (guint i = 0; i < 500; i++) {
+    guint16 base = a->ring->published;
+
+    vt_ring_raw_publish (a->ring, base + 8);
+    vt_ring_kick_always (a->ring);
+    if (i % 4 == 3) { /* it is broken by now, or soon */
+      vt_get_vring_base (a->fe, 0);
+      g_assert_true (vt_set_vring_base (a->fe, 0, a->ring->published));
+      g_assert_true (vt_set_vring_kick (a->fe, 0, a->ring->kick_fd));
+    }
+  }
+  atomic_store (&race.end, TRUE);
+  pthread_join (thread, NULL);
+  settle (a);
+}
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+#define ADD(path, func) vt_attack_add ("/hostile/driver/" path, func)
+  ADD ("index/jump", index_jumps);
+  ADD ("index/one-more", index_jumps_by_one_too_many);
+  ADD ("index/back", index_goes_back);
+  ADD ("head/outside", head_outside_the_ring);
+  ADD ("head/far", head_far_outside_the_ring);
+  ADD ("chain/next", next_outside_the_ring);
+  ADD ("chain/itself", next_is_itself);
+  ADD ("chain/loop", chain_is_a_loop);
+  ADD ("chain/empty-loop", loop_of_empty_buffers);
+  ADD ("chain/order", readable_after_writable);
+  ADD ("buffer/before", buffer_before_memory);
+  ADD ("buffer/past", buffer_past_memory);
+  ADD ("buffer/wrap", buffer_that_wraps);
+  ADD ("buffer/huge", buffer_of_4_gigabytes);
+  ADD ("table/zero", table_of_no_length);
+  ADD ("table/odd", table_of_odd_length);
+  ADD ("table/next", table_with_a_successor);
+  ADD ("table/nested", table_in_a_table);
+  ADD ("table/outside", table_whose_next_is_outside);
+  ADD ("table/loop", table_that_is_a_loop);
+  ADD ("table/empty-loop", table_that_is_a_loop_of_empty_buffers);
+  ADD ("table/no-memory", table_outside_memory);
+  ADD ("table/past", table_past_memory);
+  ADD ("table/huge", table_of_4_gigabytes);
+  ADD ("table/many", table_of_too_many_buffers);
+  ADD ("table/ring", table_that_is_the_ring);
+  ADD ("request/same-head", one_head_everywhere);
+  ADD ("request/over-ring", data_over_the_ring);
+  ADD ("request/random", random_requests);
+  ADD ("race", memory_that_changes_under_the_device);
+  return vt_attack_main ();
+}
