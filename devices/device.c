@@ -82,14 +82,16 @@ void
 vd_device_close (VdDevice *dev)
 {
   VdOptions *options;
+  VdConfig config;
 
   if (dev == NULL)
     return;
   /* Work that runs in the pool may still use what close() frees. */
   g_clear_pointer (&dev->pool, vd_pool_free);
   options = dev->options;
-  vd_config_clear (&dev->config);
+  config = dev->config;
   dev->ops->close (dev);
+  vd_config_clear (&config);
   vd_options_unref (options);
 }
 

@@ -57,7 +57,8 @@ struct VdDeviceOps {
    * Returns: (transfer full): the device, or NULL with @error set */
   VdDevice *(*open) (VdOptions *options, GError **error);
 
-  /* Frees @dev, whose queues have all stopped.  CONTROL. */
+  /* Frees @dev, whose queues have all stopped; its config space is freed after
+   * this op.  CONTROL. */
   void (*close) (VdDevice *dev);
 
   /* All below may be NULL.  CONTROL. */
