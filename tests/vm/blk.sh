@@ -163,5 +163,4 @@ if command -v linux.uml >/dev/null; then
 else
   check_skip "uml: disks" "no linux.uml (user-mode-linux)"
 fi
-check "the daemon is still there" daemon_alive
 finish

@@ -7,8 +7,7 @@ daemon_pid=
 daemon_child= # the same, or what it runs under
 daemon_wrapper=() # a command to run the daemon under, such as strace
 
-# Starts virtiod with the key-file on standard input and waits until each of
-# its sockets listens.
+# Starts virtiod with the key-file on standard input and waits until it serves.
 daemon_start() {
   cat >"$work/virtiod.conf"
   "${daemon_wrapper[@]}" "$VIRTIOD" --config "$work/virtiod.conf" \
@@ -16,24 +15,15 @@ daemon_start() {
   daemon_child=$!
   daemon_pid=$daemon_child
   within 20 daemon_has_settled
-  daemon_listens || { cat "$work/daemon.log" >&2; exit 1; }
+  daemon_alive || { cat "$work/daemon.log" >&2; exit 1; }
   if [ ${#daemon_wrapper[@]} -gt 0 ]; then
     daemon_pid=$(pgrep -P "$daemon_child" -x "$(basename "$VIRTIOD")")
   fi
 }
 
-# Says whether the daemon listens or has given up.
+# Says whether the daemon is ready or has given up.
 daemon_has_settled() {
-  ! daemon_alive || daemon_listens
-}
-
-# Says whether all sockets of the key-file are there.
-daemon_listens() {
-  local socket
-  daemon_alive || return 1
-  while read -r socket; do
-    [ -S "$socket" ] || return 1
-  done < <(sed -n 's/^socket=//p' "$work/virtiod.conf")
+  ! daemon_alive || daemon_logged 'virtiod: serving [0-9]+ devices'
 }
 
 # Says whether the daemon runs.
@@ -50,6 +40,13 @@ daemon_reload() {
 # Says whether the daemon's log has a line that matches $1.
 daemon_logged() {
   grep -qE -- "$1" "$work/daemon.log"
+}
+
+# Kills the daemon as a crash would.
+daemon_kill() {
+  kill -KILL "$daemon_pid"
+  wait "$daemon_child" 2>/dev/null || true
+  daemon_pid=
 }
 
 # Ends the daemon and returns its status.

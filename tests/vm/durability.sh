@@ -176,7 +176,7 @@ done
 check "threads, through: every write is durable by itself" writes_are_durable through
 check "threads, back: the guest toggles the cache" toggles
 guest_kill qemu
-daemon_stop
+finish_daemon
 
 trace=$work/ext4
 if ext4_trace_start; then

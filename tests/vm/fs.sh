@@ -195,5 +195,4 @@ if command -v linux.uml >/dev/null; then
 else
   check_skip "uml: shared folder" "no linux.uml (user-mode-linux)"
 fi
-check "the daemon is still there" daemon_alive
 finish

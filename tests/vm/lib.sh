@@ -70,7 +70,8 @@ check_or_bail() {
 attempt() {
   set +e
   (set -e; false; true)
-  [ $? -ne 0 ] || { echo "attempt: in a condition: $*" >&2; exit 2; }
+  attempted=$?
+  [ "$attempted" -ne 0 ] || { echo "attempt: in a condition: $*" >&2; exit 2; }
   (set -e; "$@") >"$work/attempt.out" 2>&1
   attempted=$?
   set -e
@@ -101,9 +102,20 @@ check_skip() {
   echo "ok $vm_checks - $1 # SKIP $2"
 }
 
-# Ends the test: the plan, and a guest's oops is a failure too.
+# Reports whether the daemon, if there is one, lives and then ends cleanly.
+finish_daemon() {
+  local status=0
+  [ -n "$daemon_pid" ] || return 0
+  check "the daemon is still there" daemon_alive
+  daemon_stop || status=$? # in this shell, whose child it is
+  check "the daemon ends cleanly" same "$status" 0 "exit status"
+}
+
+# Ends the test: the plan; a guest's oops or a daemon that does not end well is
+# a failure too.
 finish() {
   check "no guest's kernel complained" guests_are_healthy
+  finish_daemon
   echo "1..$vm_checks"
   [ "$vm_failures" -eq 0 ] || exit 1
 }

@@ -139,5 +139,4 @@ check_or_bail "uml: works after that" work_on uml
 check "qemu reboots $reboots times, uml's I/O goes on" while_working uml reboot_often qemu
 guest_kill_all
 check "no fd, thread or mapping is left behind" holds_again "$start"
-check "the daemon ends cleanly" daemon_stop
 finish
