@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * session-memory.c - SET_MEM_TABLE, ADD_MEM_REG, REM_MEM_REG
+ * session-memory.c - guest memory and the log of what is written to it
  *
  * A new map is built aside and checked against every running ring before any
  * queue hears of it, so a message that is refused changes nothing.  The old map
@@ -38,7 +38,7 @@ publish_map (VdSession *session, VdMap *map, GError **error)
   if (next == NULL || !vd_session_rings_fit (session, next, error))
     return VD_FAILED;
   session->next_map = g_steal_pointer (&next);
-  vd_session_post_map (session, session->next_map);
+  vd_session_post_memory (session, session->next_map);
   return vd_session_park (session, finish_map, error);
 }
 
@@ -82,4 +82,35 @@ vd_session_rem_mem_reg (VdSession *session, GError **error)
   region_info (&session->message.payload.mem_reg.region, &info);
   return publish_map (session, vd_map_remove (session->map, &info, error),
                       error);
+}
+
+/* The reply repeats the request, which is what the strictest reader wants. */
+static VdHandled
+finish_log (VdSession *session, GError **error)
+{
+  return vd_session_reply (session, &session->message.payload.log,
+                           sizeof session->message.payload.log, error);
+}
+
+VdHandled
+vd_session_set_log_base (VdSession *session, GError **error)
+{
+  const VdWireLog *log = &session->message.payload.log;
+  vd_autofd fd = vd_message_take_fd (&session->message, 0);
+  g_autoptr (VdDirty) dirty = NULL;
+
+  dirty = vd_dirty_new (fd, log->offset, log->size, error);
+  if (dirty == NULL)
+    return VD_FAILED;
+  if (!vd_dirty_covers (dirty, vd_map_end (session->map))) {
+    g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_REFUSED,
+                 "SET_LOG_BASE: a log of %" G_GUINT64_FORMAT
+                 " bytes is too small for the guest's memory",
+                 log->size);
+    return VD_FAILED;
+  }
+  vd_dirty_unref (session->dirty);
+  session->dirty = g_steal_pointer (&dirty);
+  vd_session_post_memory (session, session->map);
+  return vd_session_park (session, finish_log, error);
 }

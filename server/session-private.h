@@ -17,6 +17,7 @@ typedef struct {
   guint32 size;
   guint64 desc, avail, used; /* uva */
   gboolean has_addr;
+  gboolean dirty_ring; /* VHOST_VRING_F_LOG */
   guint32 base;
   gboolean started; /* KICK came; GET_VRING_BASE and resets end it */
   gboolean enabled;
@@ -48,6 +49,7 @@ struct VdSession {
 
   guint64 features, protocol_features; /* acked */
   VdMap *map;
+  VdDirty *dirty; /* of SET_LOG_BASE; used while LOG_ALL is acked */
   VdVring *vrings;
   guint n_vrings;
   gboolean device_started; /* ops->start() since the rings were all stopped */
@@ -93,8 +95,11 @@ VdHandled vd_session_vring_message (VdSession *session, GError **error);
 VdHandled vd_session_get_vring_base (VdSession *session, GError **error);
 VdHandled vd_session_reset_device (VdSession *session, GError **error);
 void vd_session_enable_all (VdSession *session);
-/* Posts @map to every running queue; n_pending counts them. */
-void vd_session_post_map (VdSession *session, VdMap *map);
+/* Posts @map and the dirty log, if it is on, to every running queue; n_pending
+ * counts them. */
+void vd_session_post_memory (VdSession *session, VdMap *map);
+/* The log that queues use now: NULL unless LOG_ALL is acked. */
+VdDirty *vd_session_dirty (const VdSession *session);
 gboolean
 vd_session_rings_fit (VdSession *session, const VdMap *map, GError **error);
 
@@ -102,6 +107,7 @@ vd_session_rings_fit (VdSession *session, const VdMap *map, GError **error);
 VdHandled vd_session_set_mem_table (VdSession *session, GError **error);
 VdHandled vd_session_add_mem_reg (VdSession *session, GError **error);
 VdHandled vd_session_rem_mem_reg (VdSession *session, GError **error);
+VdHandled vd_session_set_log_base (VdSession *session, GError **error);
 
 /* session-config.c */
 VdHandled vd_session_get_config (VdSession *session, GError **error);

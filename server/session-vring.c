@@ -73,6 +73,8 @@ make_queue (VdVring *vring, GError **error)
     .features = session->features,
     .enabled = TRUE,
     .map = session->map,
+    .dirty = vd_session_dirty (session),
+    .dirty_ring = vring->dirty_ring,
     .kick_fd = vring->kick_fd,
     .call = vring->call,
     .err = vring->err,
@@ -175,24 +177,37 @@ vd_session_stop_all (VdSession *session)
 }
 
 static void
-map_done (VdQueueCommand *command, int result)
+memory_done (VdQueueCommand *command, int result)
 {
-  vd_map_unref (command->map);
-  command->map = NULL;
+  g_clear_pointer (&command->map, vd_map_unref);
+  g_clear_pointer (&command->dirty, vd_dirty_unref);
   command_done (command, result);
 }
 
-void
-vd_session_post_map (VdSession *session, VdMap *map)
+static void
+post_memory (VdVring *vring, VdMap *map)
 {
-  for (guint i = 0; i < session->n_vrings; i++) {
-    VdVring *vring = &session->vrings[i];
+  VdDirty *dirty = vd_session_dirty (vring->session);
 
-    if (vring->queue == NULL)
-      continue;
-    vring->command.map = vd_map_ref (map);
-    post (vring, VD_QUEUE_MAP, map_done);
-  }
+  if (vring->queue == NULL)
+    return;
+  vring->command.map = vd_map_ref (map);
+  vring->command.dirty = dirty != NULL ? vd_dirty_ref (dirty) : NULL;
+  vring->command.value = vring->dirty_ring;
+  post (vring, VD_QUEUE_MEMORY, memory_done);
+}
+
+VdDirty *
+vd_session_dirty (const VdSession *session)
+{
+  return (session->features >> VD_F_LOG_ALL) & 1 ? session->dirty : NULL;
+}
+
+void
+vd_session_post_memory (VdSession *session, VdMap *map)
+{
+  for (guint i = 0; i < session->n_vrings; i++)
+    post_memory (&session->vrings[i], map);
 }
 
 gboolean
@@ -256,6 +271,7 @@ apply (VdVring *vring, VdMessage *message, GError **error)
     vring->desc = addr->desc;
     vring->avail = addr->avail;
     vring->used = addr->used;
+    vring->dirty_ring = addr->flags & VD_VRING_ADDR_LOG;
     vring->has_addr = TRUE;
     break;
   case VD_SET_VRING_KICK: {
@@ -350,8 +366,12 @@ vd_session_vring_message (VdSession *session, GError **error)
   case VD_SET_VRING_CALL: return set_notifier (session, vring, TRUE, error);
   case VD_SET_VRING_ERR: return set_notifier (session, vring, FALSE, error);
   case VD_SET_VRING_ADDR:
-    if (vring->queue != NULL && same_address (vring, &message->payload.addr))
-      return VD_DONE;
+    if (vring->queue != NULL && same_address (vring, &message->payload.addr)) {
+      /* Migration begins or ends: only the log changes. */
+      vring->dirty_ring = message->payload.addr.flags & VD_VRING_ADDR_LOG;
+      post_memory (vring, session->map);
+      return vd_session_park (session, NULL, error);
+    }
     break;
   default: break;
   }

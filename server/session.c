@@ -29,10 +29,12 @@ G_DEFINE_QUARK (vd - session - error - quark, vd_session_error)
   ((G_GUINT64_CONSTANT (1) << VIRTIO_F_VERSION_1) |                            \
    (G_GUINT64_CONSTANT (1) << VIRTIO_RING_F_INDIRECT_DESC) |                   \
    (G_GUINT64_CONSTANT (1) << VIRTIO_RING_F_EVENT_IDX) |                       \
+   (G_GUINT64_CONSTANT (1) << VD_F_LOG_ALL) |                                  \
    (G_GUINT64_CONSTANT (1) << VD_F_PROTOCOL_FEATURES))
 
 #define PROTOCOL_FEATURES                                                      \
   ((G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_MQ) |                              \
+   (G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_LOG_SHMFD) |                       \
    (G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_REPLY_ACK) |                       \
    (G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_BACKEND_REQ) |                     \
    (G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_RESET_DEVICE) |                    \
@@ -91,7 +93,7 @@ static VdHandled
 set_features (VdSession *session, GError **error)
 {
   guint64 wanted = session->message.payload.u64;
-  guint64 unknown = wanted & ~offered_features (session);
+  guint64 unknown = wanted & ~offered_features (session), changed;
 
   /* Some front-ends ack what was never offered: told, and not taken. */
   if (unknown != 0)
@@ -99,10 +101,13 @@ set_features (VdSession *session, GError **error)
                     "SET_FEATURES: 0x%" G_GINT64_MODIFIER
                     "x was never offered and is ignored",
                     unknown);
+  changed = session->features ^ (wanted & ~unknown);
   session->features = wanted & ~unknown;
+  if ((changed >> VD_F_LOG_ALL) & 1)
+    vd_session_post_memory (session, session->map);
   if (!((session->features >> VD_F_PROTOCOL_FEATURES) & 1))
     vd_session_enable_all (session);
-  return VD_DONE;
+  return vd_session_park (session, NULL, error);
 }
 
 static VdHandled
@@ -133,6 +138,8 @@ handle (VdSession *session, GError **error)
     return reply_u64 (session, VD_MAP_REGIONS_MAX, error);
   case VD_ADD_MEM_REG: return vd_session_add_mem_reg (session, error);
   case VD_REM_MEM_REG: return vd_session_rem_mem_reg (session, error);
+  case VD_SET_LOG_BASE: return vd_session_set_log_base (session, error);
+  case VD_SET_LOG_FD: return VD_DONE; /* nobody waits for it: closed */
   case VD_SET_VRING_NUM:
   case VD_SET_VRING_ADDR:
   case VD_SET_VRING_BASE:
@@ -249,6 +256,7 @@ session_free (VdSession *session)
   vd_connection_free (session->connection);
   vd_map_unref (session->next_map);
   vd_map_unref (session->map);
+  vd_dirty_unref (session->dirty);
   dev->services = NULL;
   dev->session = NULL;
   if (dev->ops->reset != NULL)

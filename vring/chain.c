@@ -16,6 +16,7 @@ vd_chain_begin (VdChainBuilder *builder, VdChain *chain)
   };
   chain->n_out = chain->n_in = 0;
   chain->out_len = chain->in_len = 0;
+  chain->n_ranges = 0;
 }
 
 /* Continues in the slot's arena.  Returns: FALSE if that is full as well. */
@@ -52,6 +53,8 @@ vd_chain_append (VdChainBuilder *builder, guint64 gpa, guint32 len,
     if (builder->n_iov == builder->n_max && !builder_grow (builder))
       return "a chain has too many buffers";
     builder->iov[builder->n_iov++] = (struct iovec){ at, n };
+    if (G_UNLIKELY (chain->epoch->dirty != NULL) && writable)
+      chain->ranges[chain->n_ranges++] = (VdChainRange){ gpa, n };
     if (writable)
       chain->n_in++;
     else
@@ -113,11 +116,24 @@ vd_indirect_load (VdQueue *queue, const VdIndirect *table, guint32 i, void *ret)
   return TRUE;
 }
 
+/* A device may write a status at the end and tell of less in between, so all
+ * writable buffers count.  This comes after the data and before the used index
+ * tells the driver. */
+static void
+mark_dirty (const VdChain *chain)
+{
+  for (guint i = 0; i < chain->n_ranges; i++)
+    vd_dirty_mark (chain->epoch->dirty, chain->ranges[i].gpa,
+                   chain->ranges[i].len);
+}
+
 void
 vd_chain_complete (VdChain *chain, guint32 written)
 {
   VdQueue *queue = chain->queue;
 
+  if (G_UNLIKELY (chain->n_ranges > 0))
+    mark_dirty (chain);
   if (!queue->broken)
     queue->ring_ops->push (queue, chain, written);
   vd_queue_return_slot (queue, chain);

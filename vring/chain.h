@@ -38,13 +38,17 @@ struct VdChain {
   guint64 out_len, in_len; /* bytes, as the driver gave them */
 
   /* Private to vring/. */
-  struct VdMapUse *map_use; /* the memory map that the buffers point into */
+  struct VdEpoch *epoch; /* the memory that the buffers point into */
   struct VdChain *next_free;
   guint16 slot;        /* number of the slot */
   guint16 id;          /* what the driver calls this chain */
   guint16 n_ring;      /* packed: the descriptors of the ring that it takes */
   struct iovec *arena; /* VD_CHAIN_IOV elements, touched on demand */
   struct iovec few[VD_CHAIN_FEW];
+
+  /* While the dirty log is on: where the writable buffers are. */
+  struct VdChainRange *ranges; /* VD_CHAIN_IOV elements */
+  guint32 n_ranges;
 };
 
 /* Gives @chain back to the driver; the used index is published and the driver

@@ -286,6 +286,17 @@ vd_map_remove (VdMap *map, const VdRegionInfo *info, GError **error)
   return next;
 }
 
+guint64
+vd_map_end (const VdMap *map)
+{
+  const VdRange *last;
+
+  if (map->n_regions == 0)
+    return 0;
+  last = &map->regions[map->n_regions - 1].range;
+  return last->gpa + last->size;
+}
+
 gboolean
 vd_map_is_lost (const VdMap *map)
 {

@@ -43,6 +43,9 @@ VdMap *vd_map_remove (VdMap *map, const VdRegionInfo *info, GError **error);
 
 guint vd_map_n_regions (const VdMap *map);
 
+/* Returns: the gpa behind the last region. */
+guint64 vd_map_end (const VdMap *map);
+
 /* Any thread that holds a reference: whether the front-end truncated a region's
  * file, so that zero pages took its place (vring/sigbus.h). */
 gboolean vd_map_is_lost (const VdMap *map);

@@ -34,17 +34,18 @@ device_event (const VdQueue *queue)
 static gboolean
 packed_find (const VdQueue *queue, const VdMap *map, VdRing *ret)
 {
-  gsize size = queue->size;
-  guint8 *desc = vd_map_uva (map, queue->desc_uva, 16 * size, NULL);
-  guint8 *driver = vd_map_uva (map, queue->driver_uva, 4, NULL);
-  guint8 *device = vd_map_uva (map, queue->device_uva, 4, NULL);
+  VdRing ring = { 0 };
 
-  if (desc == NULL || driver == NULL || device == NULL ||
-      (guintptr) desc % VRING_DESC_ALIGN_SIZE != 0 ||
-      (guintptr) driver % sizeof (guint32) != 0 ||
-      (guintptr) device % sizeof (guint32) != 0)
+  ring.desc = vd_map_uva (map, queue->desc_uva, 16 * (guint64) queue->size,
+                          &ring.desc_gpa);
+  ring.driver = vd_map_uva (map, queue->driver_uva, 4, NULL);
+  ring.device = vd_map_uva (map, queue->device_uva, 4, &ring.device_gpa);
+  if (ring.desc == NULL || ring.driver == NULL || ring.device == NULL ||
+      (guintptr) ring.desc % VRING_DESC_ALIGN_SIZE != 0 ||
+      (guintptr) ring.driver % sizeof (guint32) != 0 ||
+      (guintptr) ring.device % sizeof (guint32) != 0)
     return FALSE;
-  *ret = (VdRing){ desc, driver, device };
+  *ret = ring;
   return TRUE;
 }
 
@@ -206,6 +207,8 @@ packed_push (VdQueue *queue, const VdChain *chain, guint32 written)
 
   desc->id = htole16 (chain->id);
   desc->len = htole32 (written);
+  vd_dirty_ring (queue, queue->ring.desc_gpa + queue->used_idx * sizeof *desc,
+                 sizeof *desc);
   if (queue->n_unpublished++ == 0) {
     queue->used_first = queue->used_idx;
     queue->used_first_flags = flags;
@@ -242,6 +245,10 @@ packed_publish (VdQueue *queue)
     return FALSE;
   vd_store16 (&descriptors (queue)[queue->used_first].flags,
               queue->used_first_flags, memory_order_release);
+  vd_dirty_ring (queue,
+                 queue->ring.desc_gpa +
+                     queue->used_first * sizeof (struct vring_packed_desc),
+                 sizeof (struct vring_packed_desc));
   queue->n_unpublished = 0;
   queue->used_signalled = queue->used_idx;
   queue->signalled_valid = true;
@@ -264,6 +271,7 @@ packed_notifications (VdQueue *queue, gboolean on)
                 queue->next_avail | (queue->avail_wrap ? WRAP_BIT : 0),
                 memory_order_relaxed);
   vd_store16 (&event->flags, flags, memory_order_release);
+  vd_dirty_ring (queue, queue->ring.device_gpa, sizeof *event);
   queue->no_notify = !on;
   if (!on)
     return FALSE;

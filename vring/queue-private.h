@@ -13,16 +13,26 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "vring/dirty.h"
 #include "vring/queue.h"
 
 /* Two recently used regions: descriptors, then data, of one guest's memory. */
 #define VD_QUEUE_CACHE 2
 
-/* One of the two maps that chains in flight may point into. */
-typedef struct VdMapUse {
+/* One of the two sets of memory that chains in flight may belong to: what a
+ * chain was translated with, and whether what it writes is logged. */
+typedef struct VdEpoch {
   VdMap *map;
+  VdDirty *dirty;  /* NULL: nothing is logged */
+  bool dirty_ring; /* the ring's own writes are logged as well */
   guint in_flight; /* chains */
-} VdMapUse;
+} VdEpoch;
+
+/* A writable buffer's place in guest memory. */
+typedef struct VdChainRange {
+  guint64 gpa;
+  guint64 len;
+} VdChainRange;
 
 /* Where a ring lies.  Guest memory: the driver may change it at any time.  The
  * areas by the names of virtio 1.3, 2.6: what a split ring calls available and
@@ -31,6 +41,7 @@ typedef struct {
   void *desc;
   void *driver;
   void *device;
+  guint64 desc_gpa, device_gpa; /* of the parts that we write */
 } VdRing;
 
 /* One format of rings, chosen when the queue is made. */
@@ -87,9 +98,10 @@ struct VdQueue {
   guint8 *requests; /* request_len bytes for each slot */
   gsize request_len;
   struct iovec *arenas; /* VD_CHAIN_IOV elements for each slot */
-  VdMapUse *map_use;    /* the current one of map_uses */
-  VdMapUse map_uses[2];
-  guint guard_generation; /* when map_use was last found whole */
+  VdChainRange *ranges; /* likewise */
+  VdEpoch *epoch;       /* the current one */
+  VdEpoch epochs[2];
+  guint guard_generation; /* when the epoch's memory was last found whole */
 
   /* Its user. */
   const VdQueueOps *ops;
@@ -112,15 +124,15 @@ struct VdQueue {
   guint64 features;
   guint32 base; /* after STOP */
   guint64 desc_uva, driver_uva, device_uva;
-  void *memory; /* slots, requests and arenas in one mapping */
-  gsize memory_len;
+  void *block; /* slots, requests and arenas in one mapping */
+  gsize block_len;
   VdMailbox *control;
   void (*on_broken) (VdQueue *queue, const char *reason, gpointer owner);
   gpointer owner;
   const char *broken_reason;
   VdMail broken_mail, attach_mail;
-  VdQueueCommand *stop; /* waits for the last completion */
-  VdQueueCommand *map;  /* waits until the old map is of no more use */
+  VdQueueCommand *stop;   /* waits for the last completion */
+  VdQueueCommand *memory; /* waits until the old epoch is of no more use */
 };
 
 /* Adds @n to a counter that only this thread writes. */
@@ -159,6 +171,14 @@ void vd_chain_begin (VdChainBuilder *builder, VdChain *chain);
 const char *vd_chain_append (VdChainBuilder *builder, guint64 gpa, guint32 len,
                              gboolean writable);
 void vd_chain_end (VdChainBuilder *builder);
+
+/* Marks what was just written to the ring, if that is logged. */
+static inline void
+vd_dirty_ring (VdQueue *queue, guint64 gpa, guint64 len)
+{
+  if (G_UNLIKELY (queue->epoch->dirty_ring))
+    vd_dirty_mark (queue->epoch->dirty, gpa, len);
+}
 
 /* chain.c: an indirect table, which may cross regions. */
 typedef struct {

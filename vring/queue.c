@@ -33,19 +33,22 @@ queue_alloc (VdQueue *queue)
   gsize request_len = align_up (queue->ops->request_size);
   gsize slots_len = align_up (size * sizeof (VdChain));
   gsize arena_len = VD_CHAIN_IOV * sizeof (struct iovec);
-  guint8 *memory;
+  gsize ranges_len = VD_CHAIN_IOV * sizeof (VdChainRange);
+  guint8 *block;
 
-  queue->memory_len = slots_len + size * (request_len + arena_len);
-  memory = mmap (NULL, queue->memory_len, PROT_READ | PROT_WRITE,
-                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED)
+  queue->block_len = slots_len + size * (request_len + arena_len + ranges_len);
+  block = mmap (NULL, queue->block_len, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (block == MAP_FAILED)
     return FALSE;
-  queue->memory = memory;
-  queue->slots = (VdChain *) (void *) memory;
-  queue->requests = memory + slots_len;
+  queue->block = block;
+  queue->slots = (VdChain *) (void *) block;
+  queue->requests = block + slots_len;
   queue->request_len = request_len;
   queue->arenas =
       (struct iovec *) (void *) (queue->requests + size * request_len);
+  queue->ranges =
+      (VdChainRange *) (void *) (queue->arenas + size * VD_CHAIN_IOV);
   return TRUE;
 }
 
@@ -84,8 +87,11 @@ vd_queue_new (const VdQueueSetup *setup, const VdQueueOps *ops,
   queue->ops = ops;
   queue->user_data = user_data;
   queue->control = control;
-  queue->map_use = &queue->map_uses[0];
-  queue->map_use->map = vd_map_ref (setup->map);
+  queue->epoch = &queue->epochs[0];
+  queue->epoch->map = vd_map_ref (setup->map);
+  if (setup->dirty != NULL)
+    queue->epoch->dirty = vd_dirty_ref (setup->dirty);
+  queue->epoch->dirty_ring = setup->dirty != NULL && setup->dirty_ring;
   if (queue->size == 0 || queue->size > VD_QUEUE_SIZE_MAX)
     return refuse (queue, error, "its size is not from 1 to 32768");
   if (!queue->ring_ops->find (queue, setup->map, &queue->ring))
@@ -104,10 +110,12 @@ vd_queue_free (VdQueue *queue)
 {
   if (queue == NULL)
     return;
-  for (guint i = 0; i < G_N_ELEMENTS (queue->map_uses); i++)
-    vd_map_unref (queue->map_uses[i].map);
-  if (queue->memory != NULL)
-    munmap (queue->memory, queue->memory_len);
+  for (guint i = 0; i < G_N_ELEMENTS (queue->epochs); i++) {
+    vd_map_unref (queue->epochs[i].map);
+    vd_dirty_unref (queue->epochs[i].dirty);
+  }
+  if (queue->block != NULL)
+    munmap (queue->block, queue->block_len);
   g_free (queue);
 }
 
@@ -136,36 +144,38 @@ vd_queue_take_slot (VdQueue *queue)
     chain->slot = (guint16) slot;
     chain->request = queue->requests + slot * queue->request_len;
     chain->arena = queue->arenas + (gsize) slot * VD_CHAIN_IOV;
+    chain->ranges = queue->ranges + (gsize) slot * VD_CHAIN_IOV;
   } else
     return NULL;
-  chain->map_use = queue->map_use;
-  queue->map_use->in_flight++;
+  chain->epoch = queue->epoch;
+  queue->epoch->in_flight++;
   queue->n_in_flight++;
   return chain;
 }
 
-/* Answers the MAP command once no chain points into the old map. */
+/* Answers the MEMORY command once no chain uses the old epoch. */
 static void
-finish_map (VdQueue *queue, VdMapUse *old)
+finish_memory (VdQueue *queue, VdEpoch *old)
 {
-  VdQueueCommand *command = queue->map;
+  VdQueueCommand *command = queue->memory;
 
-  queue->map = NULL;
+  queue->memory = NULL;
   command->map = old->map;
-  old->map = NULL;
+  command->dirty = old->dirty;
+  *old = (VdEpoch){ 0 };
   vd_mailbox_post (queue->control, &command->mail);
 }
 
 void
 vd_queue_return_slot (VdQueue *queue, VdChain *chain)
 {
-  VdMapUse *use = chain->map_use;
+  VdEpoch *epoch = chain->epoch;
 
   chain->next_free = queue->free;
   queue->free = chain;
   queue->n_in_flight--;
-  if (--use->in_flight == 0 && use != queue->map_use && queue->map != NULL)
-    finish_map (queue, use);
+  if (--epoch->in_flight == 0 && epoch != queue->epoch)
+    finish_memory (queue, epoch);
 }
 
 void *
@@ -179,7 +189,7 @@ vd_queue_translate (VdQueue *queue, guint64 gpa, guint64 *len)
       goto found;
   }
   range = &queue->cache[queue->cache_victim++ % VD_QUEUE_CACHE];
-  if (!vd_map_find (queue->map_use->map, gpa, range))
+  if (!vd_map_find (queue->epoch->map, gpa, range))
     return NULL;
 found:
   *len = MIN (*len, range->size - (gpa - range->gpa));
@@ -246,8 +256,11 @@ check_memory (VdQueue *queue)
   if (generation == queue->guard_generation)
     return;
   queue->guard_generation = generation;
-  if (vd_map_is_lost (queue->map_use->map))
+  if (vd_map_is_lost (queue->epoch->map))
     vd_queue_break (queue, "the front-end truncated guest memory");
+  else if (queue->epoch->dirty != NULL &&
+           vd_dirty_is_lost (queue->epoch->dirty))
+    vd_queue_break (queue, "the front-end truncated the dirty log");
 }
 
 gboolean
@@ -362,19 +375,22 @@ run_done (VdMail *mail)
   command->done (command, command->result);
 }
 
-/* Returns: whether the command is done already. */
-static gboolean
-take_map (VdQueue *queue, VdQueueCommand *command)
+/* The command is answered by finish_memory(). */
+static void
+take_memory (VdQueue *queue, VdQueueCommand *command)
 {
-  VdMapUse *old = queue->map_use;
-  VdMapUse *new = old == queue->map_uses ? old + 1 : old - 1;
+  VdEpoch *old = queue->epoch;
+  VdEpoch *new = old == queue->epochs ? old + 1 : old - 1;
 
-  new->map = command->map;
-  command->map = NULL;
-  queue->map_use = new;
+  *new = (VdEpoch){
+    .map = command->map,
+    .dirty = command->dirty,
+    .dirty_ring = command->dirty != NULL && command->value,
+  };
+  queue->epoch = new;
+  queue->memory = command;
   memset (queue->cache, 0, sizeof queue->cache);
   queue->guard_generation = vd_guard_generation () - 1;
-  queue->map = command;
   if (!queue->broken &&
       !queue->ring_ops->find (queue, new->map, &queue->ring)) {
     /* Whatever is in flight still completes, but not into the ring. */
@@ -382,8 +398,7 @@ take_map (VdQueue *queue, VdQueueCommand *command)
     command->result = -EFAULT;
   }
   if (old->in_flight == 0)
-    finish_map (queue, old);
-  return FALSE;
+    finish_memory (queue, old);
 }
 
 static void
@@ -408,7 +423,10 @@ run_command (VdMail *mail)
     vd_notifier_signal (&queue->call);
     break;
   case VD_QUEUE_ERR: queue->err = command->notifier; break;
-  case VD_QUEUE_MAP: done = take_map (queue, command); break;
+  case VD_QUEUE_MEMORY:
+    take_memory (queue, command);
+    done = FALSE;
+    break;
   }
   if (done)
     vd_mailbox_post (queue->control, mail);

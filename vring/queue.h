@@ -12,6 +12,7 @@
 #pragma once
 
 #include "vring/chain.h"
+#include "vring/dirty.h"
 #include "vring/map.h"
 #include "vring/notifier.h"
 #include "vring/worker.h"
@@ -55,7 +56,9 @@ typedef struct {
   guint32 base;              /* of SET_VRING_BASE: where to start */
   guint64 features;          /* acked virtio feature bits */
   gboolean enabled;
-  VdMap *map; /* (transfer none) */
+  VdMap *map;          /* (transfer none) */
+  VdDirty *dirty;      /* (transfer none); NULL: nothing is logged */
+  gboolean dirty_ring; /* the ring's own writes are logged as well */
 
   /* Borrowed: the session keeps them open until the queue stopped or took
    * others. */
@@ -88,8 +91,9 @@ typedef enum {
   VD_QUEUE_ENABLE, /* value: whether chains are processed */
   VD_QUEUE_CALL,   /* notifier: the new call descriptor, signalled once */
   VD_QUEUE_ERR,    /* notifier: the new error descriptor */
-  VD_QUEUE_MAP,    /* map: the new memory; done when nothing in flight points
-                    * into the old one; fails if the ring is not in it */
+  VD_QUEUE_MEMORY, /* map, dirty, value: the new memory, its log, and whether
+                    * the ring's own writes are logged; done when nothing in
+                    * flight uses the old ones; fails if the ring is not in it */
 } VdQueueCommandType;
 
 typedef struct VdQueueCommand VdQueueCommand;
@@ -98,6 +102,7 @@ struct VdQueueCommand {
   gboolean value;
   VdNotifier notifier; /* borrowed as in VdQueueSetup */
   VdMap *map;          /* (transfer full); on return the one to be released */
+  VdDirty *dirty;      /* likewise; NULL: nothing is logged */
 
   /* CONTROL: the command is done.  @result: 0 or -errno.  After STOP the queue
    * is detached and may be freed. */

@@ -44,17 +44,30 @@ static gboolean
 split_find (const VdQueue *queue, const VdMap *map, VdRing *ret)
 {
   gsize size = queue->size;
-  guint8 *desc = vd_map_uva (map, queue->desc_uva, 16 * size, NULL);
-  guint8 *avail = vd_map_uva (map, queue->driver_uva, 6 + 2 * size, NULL);
-  guint8 *used = vd_map_uva (map, queue->device_uva, 6 + 8 * size, NULL);
+  VdRing ring = { 0 };
 
-  if (desc == NULL || avail == NULL || used == NULL ||
-      (guintptr) desc % VRING_DESC_ALIGN_SIZE != 0 ||
-      (guintptr) avail % VRING_AVAIL_ALIGN_SIZE != 0 ||
-      (guintptr) used % VRING_USED_ALIGN_SIZE != 0)
+  ring.desc = vd_map_uva (map, queue->desc_uva, 16 * size, &ring.desc_gpa);
+  ring.driver = vd_map_uva (map, queue->driver_uva, 6 + 2 * size, NULL);
+  ring.device =
+      vd_map_uva (map, queue->device_uva, 6 + 8 * size, &ring.device_gpa);
+  if (ring.desc == NULL || ring.driver == NULL || ring.device == NULL ||
+      (guintptr) ring.desc % VRING_DESC_ALIGN_SIZE != 0 ||
+      (guintptr) ring.driver % VRING_AVAIL_ALIGN_SIZE != 0 ||
+      (guintptr) ring.device % VRING_USED_ALIGN_SIZE != 0)
     return FALSE;
-  *ret = (VdRing){ desc, avail, used };
+  *ret = ring;
   return TRUE;
+}
+
+/* Logs a write to the used ring. */
+static inline void
+dirty_used (VdQueue *queue, const void *at, gsize len)
+{
+  vd_dirty_ring (
+      queue,
+      queue->ring.device_gpa +
+          (gsize) ((const guint8 *) at - (const guint8 *) queue->ring.device),
+      len);
 }
 
 static const char *
@@ -205,6 +218,7 @@ split_push (VdQueue *queue, const VdChain *chain, guint32 written)
 
   element->id = htole32 (chain->id);
   element->len = htole32 (written);
+  dirty_used (queue, element, sizeof *element);
   queue->used_idx++;
 }
 
@@ -218,6 +232,7 @@ split_publish (VdQueue *queue)
     return FALSE;
   vd_store16 (&used_ring (queue)->idx, new, memory_order_release);
   queue->used_published = new;
+  dirty_used (queue, &used_ring (queue)->idx, sizeof new);
 
   /* The driver writes its wish, then reads the index; we do the reverse. */
   atomic_thread_fence (memory_order_seq_cst);
@@ -237,11 +252,13 @@ split_notifications (VdQueue *queue, gboolean on)
     if (!on)
       return FALSE; /* an index that is left behind never asks for a kick */
     vd_store16 (avail_event (queue), queue->next_avail, memory_order_relaxed);
+    dirty_used (queue, avail_event (queue), sizeof (guint16));
   } else {
     if (queue->no_notify == !on)
       return FALSE;
     vd_store16 (&used_ring (queue)->flags, on ? 0 : VRING_USED_F_NO_NOTIFY,
                 memory_order_relaxed);
+    dirty_used (queue, used_ring (queue), sizeof (guint16));
     queue->no_notify = !on;
     if (!on)
       return FALSE;

@@ -235,7 +235,7 @@ vt_queue_rig_remap (VtQueueRig *rig)
   vd_map_unref (rig->map);
   rig->map = map_guest (rig->guest);
   for (guint i = 0; i < VT_RIG_QUEUES; i++) {
-    VdQueueCommand command = { .type = VD_QUEUE_MAP };
+    VdQueueCommand command = { .type = VD_QUEUE_MEMORY };
 
     if (!rig->queues[i].queue)
       continue;

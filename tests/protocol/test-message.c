@@ -29,6 +29,8 @@ static const Expected served[] = {
   { VD_SET_OWNER, 0, 0, 0, 0, -1, FALSE },
   { VD_RESET_OWNER, 0, 0, 0, 0, -1, FALSE },
   { VD_SET_MEM_TABLE, 40, 4096, 1, 1, -1, FALSE }, /* with one region */
+  { VD_SET_LOG_BASE, 16, 16, 1, 1, VD_PROTOCOL_F_LOG_SHMFD, TRUE },
+  { VD_SET_LOG_FD, 0, 0, 1, 1, -1, FALSE },
   { VD_SET_VRING_NUM, 8, 8, 0, 0, -1, FALSE },
   { VD_SET_VRING_ADDR, 40, 40, 0, 0, -1, FALSE },
   { VD_SET_VRING_BASE, 8, 8, 0, 0, -1, FALSE },

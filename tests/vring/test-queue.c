@@ -578,6 +578,7 @@ test_bad_setups_are_refused (Fixture *f, gconstpointer data)
   g_assert_false (vt_queue_rig_try_start (&f->rig, f->ring, 65536, TRUE, NULL));
   bad[5].used = (void *) (f->guest->current->ptr + 16 * MIB - 1032);
   g_assert_true (vt_queue_rig_try_start (&f->rig, &bad[5], 0, TRUE, NULL));
+  vt_queue_rig_stop (&f->rig, &bad[5]);
 }
 
 /* --- Memory changes --- */
@@ -613,7 +614,7 @@ test_old_map_lives_until_its_chains_end (Fixture *f, gconstpointer data)
   VtRegion *second = vt_guest_add (f->guest, 0x80000000, 0x60000000, MIB, 0);
   VdMap *old = vd_map_ref (f->rig.map), *with_second;
   Waiter waiter = { FALSE };
-  VdQueueCommand command = { .type = VD_QUEUE_MAP,
+  VdQueueCommand command = { .type = VD_QUEUE_MEMORY,
                              .done = on_map_done,
                              .user_data = &waiter };
 
@@ -649,7 +650,7 @@ test_ring_must_lie_in_the_new_map (Fixture *f, gconstpointer data)
 {
   VtRegion *first = f->guest->current;
   VdMap *empty = vd_map_new ();
-  VdQueueCommand command = { .type = VD_QUEUE_MAP, .map = empty };
+  VdQueueCommand command = { .type = VD_QUEUE_MEMORY, .map = empty };
 
   vt_queue_rig_start (&f->rig, f->ring);
   add_requests (f, 1);
