@@ -24,6 +24,7 @@ typedef struct {
   VtRing *ring;
   VtEcho echo;
   VtQueueRig rig;
+  GPtrArray *requests; /* owned */
 } Fixture;
 
 static void
@@ -36,6 +37,7 @@ set_up (Fixture *f, gconstpointer data)
   vt_queue_rig_init (&f->rig, f->guest, &vt_echo_ops, &f->echo);
   f->rig.force_poll = config->force_poll;
   f->rig.pool = vd_pool_new (2);
+  f->requests = g_ptr_array_new_with_free_func (g_free);
 }
 
 static void
@@ -46,6 +48,7 @@ tear_down (Fixture *f, gconstpointer data)
   g_assert_cmpuint (f->echo.n_started, ==, f->echo.n_stopped);
   vt_ring_free (f->ring);
   vt_guest_free (f->guest);
+  g_ptr_array_unref (f->requests);
 }
 
 /* One request of @len bytes each way. */
@@ -55,12 +58,13 @@ typedef struct {
 } Request;
 
 static Request *
-request_new (VtGuest *guest, guint32 len)
+request_new (Fixture *f, guint32 len)
 {
   Request *request = g_new0 (Request, 1);
 
-  request->out = vt_guest_alloc (guest, len, 1);
-  request->in = vt_guest_alloc (guest, len, 1);
+  g_ptr_array_add (f->requests, request);
+  request->out = vt_guest_alloc (f->guest, len, 1);
+  request->in = vt_guest_alloc (f->guest, len, 1);
   request->out_len = request->in_len = len;
   for (guint32 i = 0; i < len; i++)
     request->out[i] = g_test_rand_int ();
@@ -90,7 +94,7 @@ static void
 add_requests (Fixture *f, guint n)
 {
   for (guint i = 0; i < n; i++)
-    request_add (f->ring, request_new (f->guest, 1 + i % 7));
+    request_add (f->ring, request_new (f, 1 + i % 7));
   vt_ring_kick (f->ring);
 }
 
@@ -99,7 +103,7 @@ take_requests (Fixture *f, guint n)
 {
   for (guint i = 0; i < n; i++) {
     guint32 written;
-    g_autofree Request *request = vt_ring_take (f->ring, &written);
+    Request *request = vt_ring_take (f->ring, &written);
 
     request_check (request, written);
   }
@@ -549,7 +553,7 @@ test_queue_without_kick_descriptor_polls (Fixture *f, gconstpointer data)
   f->ring->kick_fd = kick_fd;
   for (guint i = 0; i < 20; i++) {
     for (guint j = 0; j < 5; j++)
-      request_add (f->ring, request_new (f->guest, 8));
+      request_add (f->ring, request_new (f, 8));
     vt_ring_publish (f->ring);
     take_requests (f, 5);
   }
@@ -684,9 +688,9 @@ test_broken_queue_leaves_others_alone (Fixture *f, gconstpointer data)
   vt_queue_rig_stop (&f->rig, other);
   vt_ring_reset (other, 0);
   vt_queue_rig_start (&f->rig, other); /* a new life */
-  request_add (other, request_new (f->guest, 3));
+  request_add (other, request_new (f, 3));
   vt_ring_kick (other);
-  g_free (vt_ring_take (other, NULL));
+  g_assert_nonnull (vt_ring_take (other, NULL));
   vt_queue_rig_stop (&f->rig, other);
 }
 
