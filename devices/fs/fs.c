@@ -1,2 +1,439 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * fs.c - the virtio-fs device: its keys, its life, its queues
+ *
+ * Queue 0 is for what must never wait behind a request (FORGET, INTERRUPT); the
+ * others take requests, any of them on any.  All share the export's tables.
+ * One message's way: request.c copies its header, io.c answers READ and WRITE,
+ * everything else is gathered, validated (validate.c), and decoded by libfuse
+ * (engine.c) or by us (direct.c) into a call of ops-*.c.
+ */
 #include "devices/fs/fs.h"
+
+#include <errno.h>
+#include <linux/virtio_fs.h>
+#include <linux/virtio_ids.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "devices/fs/engine.h"
+#include "devices/fs/entry.h"
+#include "devices/fs/ops.h"
+
+static_assert (offsetof (VdFs, parent) == 0, "VdDevice is cast to it");
+
+#define FOREVER_S 86400 /* as the other implementations have it */
+
+static const char *const cache_choices[] = { "never", "metadata", "auto",
+                                             "always", NULL };
+static const char *const acl_choices[] = { "never", "auto", "always", NULL };
+static const char *const jail_choices[] = { "auto", "clone", "live", "none",
+                                            NULL };
+
+static const VdKey keys[] = {
+  { .name = "source",
+    .type = VD_KEY_PATH,
+    .help = "the directory to share",
+    .flags = VD_KEY_REQUIRED },
+  { .name = "tag",
+    .type = VD_KEY_STRING,
+    .help = "what the guest mounts it by, for front-ends that ask the device "
+            "(QEMU has its own tag=); at most 36 bytes" },
+  { .name = "queues",
+    .type = VD_KEY_UINT,
+    .fallback = "1",
+    .help = "request queues, beside the one for urgent requests",
+    .min = 1,
+    .max = 1023 },
+  { .name = "cache",
+    .type = VD_KEY_ENUM,
+    .fallback = "auto",
+    .help = "what the guest may keep: never: nothing, metadata: names and "
+            "attributes, auto: for a second, always: everything",
+    .choices = cache_choices },
+  { .name = "read-only",
+    .type = VD_KEY_BOOL,
+    .fallback = "no",
+    .help = "refuse every change" },
+  { .name = "xattr",
+    .type = VD_KEY_BOOL,
+    .fallback = "no",
+    .help = "serve extended attributes" },
+  { .name = "posix-acl",
+    .type = VD_KEY_ENUM,
+    .fallback = "auto",
+    .help = "POSIX ACLs, with xattr=yes; auto: if the guest knows them",
+    .choices = acl_choices },
+  { .name = "writeback",
+    .type = VD_KEY_BOOL,
+    .fallback = "no",
+    .help = "let the guest collect writes; the share must be its alone" },
+  { .name = "entry-timeout",
+    .type = VD_KEY_SECONDS,
+    .help = "how long names are valid, in seconds; by cache if unset" },
+  { .name = "attr-timeout",
+    .type = VD_KEY_SECONDS,
+    .help = "how long attributes are valid, in seconds; by cache if unset" },
+  { .name = "negative-timeout",
+    .type = VD_KEY_SECONDS,
+    .help = "how long a missing name stays missing, in seconds; by cache if "
+            "unset" },
+  { .name = "announce-submounts",
+    .type = VD_KEY_BOOL,
+    .fallback = "yes",
+    .help = "let the guest see where other file systems are mounted" },
+  { .name = "jail",
+    .type = VD_KEY_ENUM,
+    .fallback = "auto",
+    .help = "clone: a detached copy of the mount, live: checked lookups in the "
+            "host's mounts, none: unchecked; auto: clone if permitted, else "
+            "live",
+    .choices = jail_choices },
+  { 0 },
+};
+
+/* Options. */
+
+static guint
+choice (const VdOptions *options, const char *key, const char *const *choices)
+{
+  const char *value = vd_options_string (options, key);
+  guint i = 0;
+
+  while (strcmp (choices[i], value) != 0)
+    i++;
+  return i;
+}
+
+static VdFsTimeout
+timeout (const VdOptions *options, const char *key, gdouble fallback)
+{
+  gdouble s = vd_options_has (options, key) ? vd_options_seconds (options, key)
+                                            : fallback;
+
+  s = MIN (s, G_MAXINT32); /* the guest counts in ticks */
+  return (VdFsTimeout){
+    .s = (guint64) s,
+    .ns = (guint32) ((s - (gdouble) (guint64) s) * 1e9),
+  };
+}
+
+static VdFsPolicy
+policy_of (const VdOptions *options)
+{
+  /* By VdFsCache; a name that was missing a moment ago is what people wait for,
+   * so that auto does not remember it. */
+  static const gdouble valid_s[] = { 0, FOREVER_S, 1, FOREVER_S };
+  static const gdouble negative_s[] = { 0, FOREVER_S, 0, FOREVER_S };
+  guint cache = choice (options, "cache", cache_choices);
+
+  return (VdFsPolicy){
+    .cache = cache,
+    .acl = choice (options, "posix-acl", acl_choices),
+    .read_only = vd_options_bool (options, "read-only"),
+    .xattr = vd_options_bool (options, "xattr"),
+    .writeback = vd_options_bool (options, "writeback"),
+    .announce_submounts = vd_options_bool (options, "announce-submounts"),
+    .entry = timeout (options, "entry-timeout", valid_s[cache]),
+    .attr = timeout (options, "attr-timeout", valid_s[cache]),
+    .negative = timeout (options, "negative-timeout", negative_s[cache]),
+  };
+}
+
+static gboolean
+fs_check (VdOptions *options, GError **error)
+{
+  const char *tag = vd_options_string (options, "tag");
+
+  if (tag != NULL &&
+      (tag[0] == '\0' ||
+       strlen (tag) > sizeof ((struct virtio_fs_config *) NULL)->tag)) {
+    vd_options_set_error (options, "tag", error, "not 1 to 36 bytes long");
+    return FALSE;
+  }
+  if (choice (options, "posix-acl", acl_choices) == VD_FS_ACL_ALWAYS &&
+      !vd_options_bool (options, "xattr")) {
+    vd_options_set_error (options, "posix-acl", error,
+                          "ACLs are extended attributes: add xattr=yes");
+    return FALSE;
+  }
+  return TRUE;
+}
+
+/* The device's life. */
+
+/* Three quarters of what the process may have open, so that a guest which opens
+ * everything leaves some for the daemon. */
+static guint32
+budget_max (void)
+{
+  struct rlimit limit;
+
+  if (getrlimit (RLIMIT_NOFILE, &limit) < 0)
+    return 768;
+  return (guint32) (MIN (limit.rlim_cur, 1u << 30) / 4 * 3);
+}
+
+static void
+set_config (VdDevice *dev, VdOptions *options)
+{
+  const char *tag = vd_options_string (options, "tag");
+
+  vd_config_init (&dev->config, sizeof (struct virtio_fs_config));
+  vd_config_set_le32 (&dev->config,
+                      offsetof (struct virtio_fs_config, num_request_queues),
+                      dev->n_queues - 1u);
+  if (tag == NULL)
+    return;
+  vd_config_set (&dev->config, offsetof (struct virtio_fs_config, tag), tag,
+                 (guint) strlen (tag));
+  /* Only then: QEMU's vhost-user-fs never reads it and some of its versions
+   * refuse a back-end that offers it. */
+  dev->offer_config = TRUE;
+}
+
+static gboolean
+open_export (VdFs *fs, VdOptions *options, GError **error)
+{
+  const char *source = vd_options_string (options, "source");
+  g_autoptr (GError) why = NULL;
+  struct statx stx;
+  VdFsKey key;
+  int r = 0;
+
+  if (vd_fs_jail_open (&fs->jail, source,
+                       choice (options, "jail", jail_choices),
+                       fs->policy.read_only, &why))
+    r = vd_fs_statx (fs->jail.root, "", 0, &stx);
+  if (why != NULL || r < 0) {
+    vd_options_set_error (options, "source", error, "%s",
+                          why != NULL ? why->message : g_strerror (-r));
+    vd_fs_jail_clear (&fs->jail);
+    return FALSE;
+  }
+  key = vd_fs_statx_key (&stx);
+  fs->budget.max = budget_max ();
+  vd_fs_inodes_init (&fs->inodes, &fs->budget, fs->jail.root, &key);
+  vd_fs_handles_init (&fs->handles, &fs->budget);
+  pthread_mutex_init (&fs->init_lock, NULL);
+  return TRUE;
+}
+
+static VdDevice *
+fs_open (VdOptions *options, GError **error)
+{
+  VdFs *fs = g_new0 (VdFs, 1);
+
+  fs->policy = policy_of (options);
+  if (!open_export (fs, options, error)) {
+    g_free (fs);
+    return NULL;
+  }
+  fs->parent.virtio_id = VIRTIO_ID_FS;
+  fs->parent.n_queues = (guint16) (1 + vd_options_uint (options, "queues"));
+  fs->counters = g_aligned_alloc0 (fs->parent.n_queues, sizeof (VdFsCounters),
+                                   sizeof (VdFsCounters));
+  set_config (&fs->parent, options);
+  return &fs->parent;
+}
+
+static void
+fs_close (VdDevice *dev)
+{
+  VdFs *fs = (VdFs *) dev;
+
+  vd_fs_handles_clear (&fs->handles);
+  vd_fs_inodes_clear (&fs->inodes);
+  vd_fs_jail_clear (&fs->jail);
+  pthread_mutex_destroy (&fs->init_lock);
+  g_aligned_free (fs->counters);
+  g_free (fs);
+}
+
+void
+vd_fs_session (VdFs *fs, guint64 flags)
+{
+  pthread_mutex_lock (&fs->init_lock);
+  atomic_store_explicit (&fs->negotiated, 0, memory_order_release);
+  vd_fs_handles_reset (&fs->handles);
+  vd_fs_inodes_reset (&fs->inodes);
+  atomic_store_explicit (&fs->negotiated, flags, memory_order_release);
+  pthread_mutex_unlock (&fs->init_lock);
+}
+
+static void
+fs_reset (VdDevice *dev)
+{
+  vd_fs_session ((VdFs *) dev, 0);
+}
+
+static guint64
+sum (const VdFs *fs, gsize offset)
+{
+  guint64 total = 0;
+
+  for (guint i = 0; i < fs->parent.n_queues; i++) {
+    const guint8 *counters = (const guint8 *) &fs->counters[i];
+
+    total += atomic_load_explicit (
+        (const atomic_uint_fast64_t *) (const void *) (counters + offset),
+        memory_order_relaxed);
+  }
+  return total;
+}
+
+static void
+fs_dump (VdDevice *dev, GString *text)
+{
+  const VdFs *fs = (const VdFs *) dev;
+
+  g_string_append_printf (text, "jail: %s\n", vd_fs_jail_name (fs->jail.kind));
+  g_string_append_printf (text, "mounted: %s\n",
+                          vd_fs_negotiated (fs) != 0 ? "yes" : "no");
+  g_string_append_printf (text, "inodes: %u\n",
+                          vd_fs_inodes_n_live (&fs->inodes));
+  g_string_append_printf (text, "handles: %u\n",
+                          vd_fs_handles_n_live (&fs->handles));
+  g_string_append_printf (
+      text, "descriptors: %u of %u\n",
+      (guint) atomic_load_explicit (&fs->budget.used, memory_order_relaxed),
+      fs->budget.max);
+#define LINE(field)                                                            \
+  g_string_append_printf (text, #field ": %" G_GUINT64_FORMAT "\n",            \
+                          sum (fs, offsetof (VdFsCounters, field)))
+  LINE (requests);
+  LINE (errors);
+  LINE (malformed);
+  LINE (deferred);
+#undef LINE
+}
+
+/* Queues. */
+
+static void
+queue_free (VdFsQueue *queue)
+{
+  vd_fs_engine_stop (queue);
+  g_free (queue->message);
+  g_free (queue->dirents);
+  g_free (queue);
+}
+
+static int
+queue_start (VdQueue *ring, gpointer user_data)
+{
+  VdFs *fs = user_data;
+  VdFsQueue *queue = g_new0 (VdFsQueue, 1);
+  int r;
+
+  queue->fs = fs;
+  queue->queue = ring;
+  queue->worker = vd_queue_worker (ring);
+  queue->hiprio = vd_queue_index (ring) == 0;
+  queue->counters = &fs->counters[vd_queue_index (ring)];
+  queue->message = g_malloc (VD_FS_MESSAGE_MAX);
+  queue->dirents = g_malloc (VD_FS_DIRENTS);
+  r = vd_fs_cred_enter (fs->jail.proc);
+  if (r == 0)
+    r = vd_fs_engine_start (queue);
+  if (r < 0) {
+    queue_free (queue);
+    return r;
+  }
+  vd_queue_set_data (ring, queue);
+  return 0;
+}
+
+static void
+queue_stop (VdQueue *ring, gpointer user_data)
+{
+  queue_free (vd_queue_data (ring));
+}
+
+/* Returns: 0, or why the request is not served. */
+static int
+check (VdFsRequest *req, guint64 negotiated)
+{
+  guint flags = req->message->opcode->flags;
+
+  if (req->queue->hiprio && (flags & VD_FS_OP_HIPRIO) == 0)
+    return -EINVAL;
+  if (negotiated == 0 && (flags & VD_FS_OP_BEFORE_INIT) == 0)
+    return -EIO;
+  if (vd_fs_of (req)->policy.read_only && (flags & VD_FS_OP_CHANGES) != 0)
+    return -EROFS;
+  return 0;
+}
+
+static void
+dispatch (VdFsRequest *req, guint64 negotiated)
+{
+  VdFsMessage message;
+  int r = vd_fs_request_gather (req);
+
+  if (r == 0)
+    r = vd_fs_validate (req->queue->message, req->in.len, req->room, negotiated,
+                        &message);
+  if (r == -EINVAL)
+    vd_fs_count (&req->queue->counters->malformed);
+  req->message = &message;
+  if (r == 0)
+    r = check (req, negotiated);
+  if (r < 0)
+    vd_fs_reply_error (req, r);
+  else if ((message.opcode->flags & VD_FS_OP_ENGINE) != 0)
+    vd_fs_engine_run (req);
+  else
+    vd_fs_finish (req, vd_fs_direct (req));
+  if (req->state == VD_FS_NEW) /* libfuse saw a fault that we did not */
+    vd_fs_reply_error (req, -EIO);
+}
+
+static void
+serve (VdFsQueue *queue, VdChain *chain)
+{
+  VdFsRequest *req = vd_fs_request_begin (queue, chain);
+  guint64 negotiated = vd_fs_negotiated (queue->fs);
+
+  if (req == NULL)
+    return;
+  if (G_LIKELY (negotiated != 0 && !queue->hiprio)) {
+    if (req->in.opcode == VD_FUSE_READ) {
+      vd_fs_read (req);
+      return;
+    }
+    if (req->in.opcode == VD_FUSE_WRITE) {
+      vd_fs_write (req);
+      return;
+    }
+  }
+  dispatch (req, negotiated);
+}
+
+static void
+queue_handle (VdQueue *ring, VdChain **chains, guint n_chains,
+              gpointer user_data)
+{
+  VdFsQueue *queue = vd_queue_data (ring);
+
+  for (guint i = 0; i < n_chains; i++)
+    serve (queue, chains[i]);
+}
+
+const VdDeviceOps vd_fs_ops = {
+  .kind = "fs",
+  .help = "virtio-fs: a directory of this machine that the guest mounts",
+  .keys = keys,
+  .queue = {
+    .request_size = sizeof (VdFsRequest),
+    .start = queue_start,
+    .stop = queue_stop,
+    .handle = queue_handle,
+  },
+  .check = fs_check,
+  .open = fs_open,
+  .close = fs_close,
+  .reset = fs_reset,
+  .dump = fs_dump,
+};

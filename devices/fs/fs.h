@@ -1,4 +1,9 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * fs.h - virtio-fs: a directory of the host that the guest mounts by its tag
+ *
+ * Keys, defaults and help are in the table of fs.c (virtiod --list-devices).
+ */
 #pragma once
 
 #include "devices/device.h"

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * export.h - one shared directory: what its device's queues have in common
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "devices/device.h"
+#include "devices/fs/budget.h"
+#include "devices/fs/handle.h"
+#include "devices/fs/inode.h"
+#include "devices/fs/jail.h"
+
+/* How long the guest may believe what it has read. */
+typedef enum {
+  VD_FS_CACHE_NEVER,    /* not at all; reads and writes bypass its page cache */
+  VD_FS_CACHE_METADATA, /* names and attributes for ever; data not at all */
+  VD_FS_CACHE_AUTO,     /* for a second; data while the file's times stay */
+  VD_FS_CACHE_ALWAYS,   /* for ever: nobody else changes the files */
+} VdFsCache;
+
+typedef enum {
+  VD_FS_ACL_NEVER,
+  VD_FS_ACL_AUTO,   /* if extended attributes are on and the guest can */
+  VD_FS_ACL_ALWAYS, /* or else the guest's INIT fails */
+} VdFsAcl;
+
+/* How long an answer is valid, as FUSE wants it. */
+typedef struct {
+  guint64 s;
+  guint32 ns;
+} VdFsTimeout;
+
+/* The user's wishes; constant after open(). */
+typedef struct {
+  VdFsCache cache;
+  VdFsAcl acl;
+  gboolean read_only, xattr, writeback, announce_submounts;
+  VdFsTimeout entry, attr, negative;
+} VdFsPolicy;
+
+/* Counters of one queue, written by it alone and read by any thread; on a cache
+ * line of their own. */
+typedef struct {
+  atomic_uint_fast64_t requests;
+  atomic_uint_fast64_t errors;    /* answered with an error */
+  atomic_uint_fast64_t malformed; /* against the protocol */
+  atomic_uint_fast64_t deferred;  /* not answered in the turn they came */
+  guint64 padding[4];
+} VdFsCounters;
+
+typedef struct {
+  VdDevice parent;
+  VdFsPolicy policy;
+  VdFsJail jail;
+  VdFsBudget budget;
+  VdFsInodes inodes;
+  VdFsHandles handles;
+  VdFsCounters *counters; /* n_queues of them */
+
+  /* What INIT agreed on, or 0 before and after a session of the guest. */
+  atomic_uint_fast64_t negotiated;
+  pthread_mutex_t init_lock; /* one INIT or DESTROY at a time */
+} VdFs;
+
+/* Set in negotiated during a session; no flag of INIT uses it. */
+#define VD_FS_READY (1ull << 63)
+
+/* Adds one to a counter that only this thread writes. */
+static inline void
+vd_fs_count (atomic_uint_fast64_t *counter)
+{
+  atomic_store_explicit (
+      counter, atomic_load_explicit (counter, memory_order_relaxed) + 1,
+      memory_order_relaxed);
+}
+
+static inline guint64
+vd_fs_negotiated (const VdFs *fs)
+{
+  return atomic_load_explicit (&fs->negotiated, memory_order_acquire);
+}
+
+/* Begins a session of the guest with @flags agreed on, or ends it (0).  Either
+ * way all that the guest knew and had open is gone.  Any thread; requests that
+ * run meanwhile keep what they hold. */
+void vd_fs_session (VdFs *fs, guint64 flags);

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "devices/fs/handle.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+static void
+handle_dispose (VdFsSlot *slot)
+{
+  VdFsHandle *handle = (VdFsHandle *) slot;
+
+  close (handle->fd);
+  handle->fd = -1;
+  if (handle->kind == VD_FS_DIR)
+    pthread_mutex_destroy (&handle->dir_lock);
+  vd_fs_budget_give (handle->table->budget);
+}
+
+void
+vd_fs_handles_init (VdFsHandles *handles, VdFsBudget *budget)
+{
+  vd_fs_slots_init (&handles->slots, sizeof (VdFsHandle), budget->max,
+                    handle_dispose);
+  handles->budget = budget;
+}
+
+void
+vd_fs_handles_clear (VdFsHandles *handles)
+{
+  vd_fs_handles_reset (handles);
+  vd_fs_slots_clear (&handles->slots);
+}
+
+void
+vd_fs_handles_reset (VdFsHandles *handles)
+{
+  vd_fs_slots_kill_all (&handles->slots);
+}
+
+/* Returns: (nullable): NULL with *@ret_r. */
+static VdFsHandle *
+handle_take (VdFsHandles *handles, int *ret_r)
+{
+  VdFsHandle *handle;
+
+  if (!vd_fs_budget_take (handles->budget)) {
+    *ret_r = -ENFILE;
+    return NULL;
+  }
+  handle = (VdFsHandle *) vd_fs_slots_take (&handles->slots);
+  if (handle == NULL) {
+    vd_fs_budget_give (handles->budget);
+    *ret_r = -ENOMEM;
+  }
+  return handle;
+}
+
+int
+vd_fs_handles_add (VdFsHandles *handles, VdFsHandleKind kind, guint64 nodeid,
+                   int fd, guint64 *ret_fh)
+{
+  int r = 0;
+  VdFsHandle *handle = handle_take (handles, &r);
+
+  if (handle == NULL) {
+    close (fd);
+    return r;
+  }
+  handle->fd = fd;
+  handle->kind = kind;
+  handle->nodeid = nodeid;
+  handle->table = handles;
+  handle->dir_offset = 0;
+  atomic_store_explicit (&handle->lessons, 0, memory_order_relaxed);
+  if (kind == VD_FS_DIR)
+    pthread_mutex_init (&handle->dir_lock, NULL);
+  *ret_fh = vd_fs_slot_id (&handle->slot);
+  vd_fs_slots_publish (&handles->slots, &handle->slot, 1);
+  return 0;
+}
+
+int
+vd_fs_handles_get (VdFsHandles *handles, guint64 fh, guint64 nodeid,
+                   guint kinds, VdFsHandle **ret)
+{
+  VdFsHandle *handle = (VdFsHandle *) vd_fs_slots_get (&handles->slots, fh);
+
+  if (G_UNLIKELY (handle == NULL))
+    return -EBADF;
+  if (G_UNLIKELY (handle->nodeid != nodeid || (handle->kind & kinds) == 0)) {
+    vd_fs_handles_put (handle);
+    return -EBADF;
+  }
+  *ret = handle;
+  return 0;
+}
+
+void
+vd_fs_handles_put (VdFsHandle *handle)
+{
+  if (handle != NULL)
+    vd_fs_slots_put (&handle->table->slots, &handle->slot);
+}
+
+int
+vd_fs_handles_release (VdFsHandles *handles, guint64 fh, guint64 nodeid,
+                       guint kinds)
+{
+  VdFsHandle *handle;
+  int r = vd_fs_handles_get (handles, fh, nodeid, kinds, &handle);
+
+  if (r < 0)
+    return r;
+  vd_fs_slots_kill (&handles->slots, &handle->slot);
+  vd_fs_handles_put (handle);
+  return 0;
+}
+
+guint32
+vd_fs_handles_n_live (const VdFsHandles *handles)
+{
+  return vd_fs_slots_n_live (&handles->slots);
+}

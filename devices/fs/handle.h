@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * handle.h - the files and directories that the guest has open
+ *
+ * An fh is an id of slots.h and is good only together with the nodeid that it
+ * was opened for.  A request holds a reference, so a RELEASE that overtakes it
+ * on another queue closes nothing under its feet; that matters, because the
+ * number of a closed descriptor may be another export's next file.
+ *
+ * Threads: any, unless said otherwise; no lock but when opening and closing.
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdatomic.h>
+
+#include "devices/fs/budget.h"
+#include "devices/fs/slots.h"
+
+typedef enum {
+  VD_FS_FILE = 1 << 0,
+  VD_FS_DIR = 1 << 1,
+} VdFsHandleKind;
+
+/* What was learned about a handle's file system, so that it is not tried again
+ * with every request. */
+typedef enum {
+  VD_FS_READ_MAY_BLOCK = 1 << 0,  /* preadv2() knows no RWF_NOWAIT */
+  VD_FS_WRITE_MAY_BLOCK = 1 << 1, /* nor does pwritev2() */
+} VdFsLesson;
+
+typedef struct VdFsHandles VdFsHandles;
+
+typedef struct {
+  VdFsSlot slot;
+  int fd;
+  VdFsHandleKind kind;
+  guint64 nodeid;
+  VdFsHandles *table;
+  atomic_uint_fast32_t lessons; /* VdFsLesson */
+
+  /* Directories: two READDIRs at once must not mix seek and read. */
+  pthread_mutex_t dir_lock;
+  gint64 dir_offset; /* where fd stands, -1: unknown; by dir_lock */
+} VdFsHandle;
+
+struct VdFsHandles {
+  VdFsSlots slots;
+  VdFsBudget *budget;
+};
+
+/* CONTROL.  @budget: (transfer none): outlives the table */
+void vd_fs_handles_init (VdFsHandles *handles, VdFsBudget *budget);
+/* CONTROL; no request is under way. */
+void vd_fs_handles_clear (VdFsHandles *handles);
+
+/* Closes everything; requests that hold a handle keep it. */
+void vd_fs_handles_reset (VdFsHandles *handles);
+
+/* @fd: (transfer full): closed on failure, too
+ * Returns: 0, -ENFILE beyond the budget, or -ENOMEM. */
+int vd_fs_handles_add (VdFsHandles *handles, VdFsHandleKind kind,
+                       guint64 nodeid, int fd, guint64 *ret_fh);
+
+/* @kinds: which VdFsHandleKind are expected
+ * Returns: 0 and a referenced handle, or -EBADF. */
+int vd_fs_handles_get (VdFsHandles *handles, guint64 fh, guint64 nodeid,
+                       guint kinds, VdFsHandle **ret);
+void vd_fs_handles_put (VdFsHandle *handle); /* NULL is fine */
+
+/* Closes @fh as soon as no request uses it.  Returns: 0 or -EBADF. */
+int vd_fs_handles_release (VdFsHandles *handles, guint64 fh, guint64 nodeid,
+                           guint kinds);
+
+guint32 vd_fs_handles_n_live (const VdFsHandles *handles);

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * init.c - the beginning and the end of a guest's session
+ *
+ * The answer to INIT is ours alone: it offers what this device does, whatever
+ * the version of libfuse would say.  A second INIT, without a DESTROY before
+ * it, is a guest that was rebooted; what the first one knew is dropped.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "devices/fs/ops.h"
+
+#define MAX_WRITE      (1u << 20) /* bytes; one more page is for the headers */
+#define PAGE           4096u
+#define PAGES_OLD      32u /* of one request, without MAX_PAGES */
+#define MAX_BACKGROUND G_MAXUINT16
+
+/* What every guest gets that can do it. */
+#define ALWAYS                                                                 \
+  (VD_FUSE_ASYNC_READ | VD_FUSE_ATOMIC_O_TRUNC | VD_FUSE_BIG_WRITES |          \
+   VD_FUSE_AUTO_INVAL_DATA | VD_FUSE_DO_READDIRPLUS |                          \
+   VD_FUSE_READDIRPLUS_AUTO | VD_FUSE_ASYNC_DIO | VD_FUSE_PARALLEL_DIROPS |    \
+   VD_FUSE_MAX_PAGES | VD_FUSE_CACHE_SYMLINKS | VD_FUSE_INIT_EXT |             \
+   VD_FUSE_CREATE_SUPP_GROUP | VD_FUSE_DIRECT_IO_ALLOW_MMAP |                  \
+   VD_FUSE_HAS_RESEND | VD_FUSE_ALLOW_IDMAP)
+
+/* The kernel of the guest enforces ACLs, if it knows them, does not apply its
+ * umask, and says when the set-gid bit must go. */
+#define ACL (VD_FUSE_POSIX_ACL | VD_FUSE_DONT_MASK | VD_FUSE_SETXATTR_EXT)
+
+static guint64
+wanted (const VdFs *fs, guint64 offered)
+{
+  const VdFsPolicy *policy = &fs->policy;
+  guint64 flags = ALWAYS;
+
+  if (policy->writeback)
+    flags |= VD_FUSE_WRITEBACK_CACHE;
+  if (policy->announce_submounts)
+    flags |= VD_FUSE_SUBMOUNTS;
+  if (fs->jail.kind == VD_FS_JAIL_CLONE) /* where ".." is safe */
+    flags |= VD_FUSE_EXPORT_SUPPORT;
+  /* Else a guest that has attributes asks for security.capability before every
+   * write.  Remote servers clear set-id bits by rules of their own. */
+  if (policy->xattr && !fs->jail.remote)
+    flags |= VD_FUSE_HANDLE_KILLPRIV_V2;
+  if (policy->xattr && policy->acl != VD_FS_ACL_NEVER && (offered & ACL) == ACL)
+    flags |= ACL;
+  return flags & offered;
+}
+
+static VdFuseInitOut
+init_out (const VdFuseInitIn *in, guint64 flags)
+{
+  guint32 pages =
+      (flags & VD_FUSE_MAX_PAGES) != 0 ? MAX_WRITE / PAGE : PAGES_OLD;
+
+  return (VdFuseInitOut){
+    .major = VD_FUSE_MAJOR,
+    .minor = MIN (in->minor, VD_FUSE_MINOR),
+    .max_readahead = in->max_readahead,
+    .flags = (guint32) flags,
+    .flags2 = (guint32) (flags >> 32),
+    .max_background = MAX_BACKGROUND,
+    .congestion_threshold = MAX_BACKGROUND / 4 * 3,
+    .max_write = pages * PAGE,
+    .max_pages = (guint16) pages,
+    .time_gran = 1,
+  };
+}
+
+int
+vd_fs_op_init (VdFsRequest *req)
+{
+  VdFs *fs = vd_fs_of (req);
+  VdFuseInitIn in = { 0 };
+  VdFuseInitOut out;
+  guint64 offered, flags;
+
+  memcpy (&in, req->message->args,
+          MIN (sizeof in, req->message->len - sizeof req->in));
+  if (in.major > VD_FUSE_MAJOR) { /* it asks again, in our version */
+    out = init_out (&in, 0);
+    vd_fs_reply (req, &out, MIN (sizeof out, req->room));
+    return 0;
+  }
+  if (in.major < VD_FUSE_MAJOR || in.minor < VD_FUSE_MINOR_MIN)
+    return -EPROTO;
+  offered = in.flags;
+  if ((offered & VD_FUSE_INIT_EXT) != 0)
+    offered |= (guint64) in.flags2 << 32;
+  flags = wanted (fs, offered);
+  if (fs->policy.acl == VD_FS_ACL_ALWAYS && (flags & ACL) != ACL)
+    return -EOPNOTSUPP;
+  vd_fs_session (fs, flags | VD_FS_READY);
+  out = init_out (&in, flags);
+  vd_fs_reply (req, &out, MIN (sizeof out, req->room));
+  return 0;
+}
+
+int
+vd_fs_op_destroy (VdFsRequest *req)
+{
+  vd_fs_session (vd_fs_of (req), 0);
+  vd_fs_reply (req, NULL, 0);
+  return 0;
+}

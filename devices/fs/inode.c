@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * inode.c - see inode.h
+ *
+ * Lock order: a shard's lock, then the slots' lock.  A shard's lock is held for
+ * a few instructions and never over a system call; in particular descriptors
+ * are closed after it is released, because closing the last reference of an
+ * unlinked file frees its blocks.
+ */
+#include "devices/fs/inode.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "devices/fs/wire.h"
+
+#define FIRST_BUCKETS 16
+
+static void
+inode_dispose (VdFsSlot *slot)
+{
+  VdFsInode *inode = (VdFsInode *) slot;
+
+  close (inode->fd);
+  inode->fd = -1;
+  vd_fs_budget_give (inode->table->budget);
+}
+
+void
+vd_fs_inodes_init (VdFsInodes *inodes, VdFsBudget *budget, int root,
+                   const VdFsKey *root_key)
+{
+  memset (inodes, 0, sizeof *inodes);
+  vd_fs_slots_init (&inodes->slots, sizeof (VdFsInode), budget->max,
+                    inode_dispose);
+  inodes->budget = budget;
+  inodes->seed = (guint64) g_random_int () << 32 | g_random_int ();
+  inodes->hints = g_new0 (atomic_uint_fast32_t, VD_FS_HINTS);
+  for (guint i = 0; i < VD_FS_SHARDS; i++) {
+    VdFsShard *shard = &inodes->shards[i];
+
+    pthread_mutex_init (&shard->lock, NULL);
+    shard->n_buckets = FIRST_BUCKETS;
+    shard->buckets = g_new0 (VdFsInode *, FIRST_BUCKETS);
+  }
+  inodes->root = (VdFsInode){
+    .fd = root,
+    .type = S_IFDIR,
+    .key = *root_key,
+    .table = inodes,
+  };
+}
+
+void
+vd_fs_inodes_clear (VdFsInodes *inodes)
+{
+  vd_fs_inodes_reset (inodes);
+  for (guint i = 0; i < VD_FS_SHARDS; i++) {
+    g_free (inodes->shards[i].buckets);
+    pthread_mutex_destroy (&inodes->shards[i].lock);
+  }
+  g_free (inodes->hints);
+  vd_fs_slots_clear (&inodes->slots);
+}
+
+/* Hashing. */
+
+static inline guint64
+mix (guint64 x)
+{
+  x ^= x >> 33;
+  x *= 0xff51afd7ed558ccdull;
+  x ^= x >> 33;
+  x *= 0xc4ceb9fe1a85ec53ull;
+  return x ^ x >> 33;
+}
+
+static inline guint64
+key_hash (const VdFsInodes *inodes, const VdFsKey *key)
+{
+  return mix (mix (mix (inodes->seed ^ key->ino) + key->dev) + key->mount);
+}
+
+static inline gboolean
+key_equal (const VdFsKey *a, const VdFsKey *b)
+{
+  return a->ino == b->ino && a->dev == b->dev && a->mount == b->mount;
+}
+
+/* The low bits choose the shard, the high ones the bucket. */
+static inline VdFsShard *
+shard_of (VdFsInodes *inodes, guint64 hash)
+{
+  return &inodes->shards[hash % VD_FS_SHARDS];
+}
+
+static inline VdFsInode **
+bucket_of (VdFsShard *shard, guint64 hash)
+{
+  return &shard->buckets[(hash >> 32) & (shard->n_buckets - 1)];
+}
+
+/* Below: with the shard's lock. */
+
+static VdFsInode *
+shard_find (VdFsShard *shard, guint64 hash, const VdFsKey *key)
+{
+  VdFsInode *inode = *bucket_of (shard, hash);
+
+  while (inode != NULL && !key_equal (&inode->key, key))
+    inode = inode->next;
+  return inode;
+}
+
+static void
+shard_grow (VdFsInodes *inodes, VdFsShard *shard)
+{
+  VdFsInode **old = shard->buckets;
+  guint32 n_old = shard->n_buckets;
+  VdFsInode **buckets = g_try_new0 (VdFsInode *, (gsize) n_old * 2);
+
+  if (buckets == NULL)
+    return; /* longer chains do as well */
+  shard->buckets = buckets;
+  shard->n_buckets = n_old * 2;
+  for (guint32 i = 0; i < n_old; i++)
+    for (VdFsInode *inode = old[i], *next; inode != NULL; inode = next) {
+      VdFsInode **to = bucket_of (shard, key_hash (inodes, &inode->key));
+
+      next = inode->next;
+      inode->next = *to;
+      *to = inode;
+    }
+  g_free (old);
+}
+
+static void
+shard_insert (VdFsInodes *inodes, VdFsShard *shard, guint64 hash,
+              VdFsInode *inode)
+{
+  VdFsInode **bucket;
+
+  if (shard->n_inodes >= shard->n_buckets)
+    shard_grow (inodes, shard);
+  bucket = bucket_of (shard, hash);
+  inode->next = *bucket;
+  *bucket = inode;
+  shard->n_inodes++;
+}
+
+/* Returns: FALSE if it was removed before. */
+static gboolean
+shard_remove (VdFsShard *shard, guint64 hash, VdFsInode *inode)
+{
+  VdFsInode **link = bucket_of (shard, hash);
+
+  while (*link != NULL && *link != inode)
+    link = &(*link)->next;
+  if (*link == NULL)
+    return FALSE;
+  *link = inode->next;
+  shard->n_inodes--;
+  return TRUE;
+}
+
+/* Above: with the shard's lock. */
+
+int
+vd_fs_inodes_get (VdFsInodes *inodes, guint64 nodeid, VdFsInode **ret)
+{
+  VdFsSlot *slot;
+
+  if (nodeid == VD_FUSE_ROOT_ID) {
+    *ret = &inodes->root;
+    return 0;
+  }
+  slot = vd_fs_slots_get (&inodes->slots, nodeid);
+  if (slot == NULL)
+    return -ESTALE;
+  *ret = (VdFsInode *) slot;
+  return 0;
+}
+
+void
+vd_fs_inodes_put (VdFsInode *inode)
+{
+  if (inode != NULL && inode != &inode->table->root)
+    vd_fs_slots_put (&inode->table->slots, &inode->slot);
+}
+
+guint64
+vd_fs_inode_nodeid (const VdFsInode *inode)
+{
+  return inode == &inode->table->root ? VD_FUSE_ROOT_ID
+                                      : vd_fs_slot_id (&inode->slot);
+}
+
+guint64
+vd_fs_inodes_find (VdFsInodes *inodes, const VdFsKey *key)
+{
+  guint64 hash = key_hash (inodes, key), nodeid = 0;
+  VdFsShard *shard = shard_of (inodes, hash);
+  VdFsInode *inode;
+
+  if (key_equal (key, &inodes->root.key))
+    return VD_FUSE_ROOT_ID;
+  pthread_mutex_lock (&shard->lock);
+  inode = shard_find (shard, hash, key);
+  if (inode != NULL) {
+    inode->n_lookups++;
+    nodeid = vd_fs_slot_id (&inode->slot);
+  }
+  pthread_mutex_unlock (&shard->lock);
+  return nodeid;
+}
+
+gboolean
+vd_fs_inodes_knows (VdFsInodes *inodes, const VdFsKey *key)
+{
+  guint64 hash = key_hash (inodes, key);
+  VdFsShard *shard = shard_of (inodes, hash);
+  gboolean known;
+
+  pthread_mutex_lock (&shard->lock);
+  known = shard_find (shard, hash, key) != NULL;
+  pthread_mutex_unlock (&shard->lock);
+  return known;
+}
+
+/* Returns: (nullable): an inode that nobody finds yet, or NULL with *@ret_r. */
+static VdFsInode *
+inode_new (VdFsInodes *inodes, const VdFsKey *key, guint32 type, int fd,
+           int *ret_r)
+{
+  VdFsInode *inode;
+
+  if (!vd_fs_budget_take (inodes->budget)) {
+    *ret_r = -ENFILE;
+    return NULL;
+  }
+  inode = (VdFsInode *) vd_fs_slots_take (&inodes->slots);
+  if (inode == NULL) {
+    vd_fs_budget_give (inodes->budget);
+    *ret_r = -ENOMEM;
+    return NULL;
+  }
+  inode->fd = fd;
+  inode->type = type;
+  inode->key = *key;
+  inode->table = inodes;
+  inode->n_lookups = 1;
+  memset (&inode->stamp, 0, sizeof inode->stamp);
+  return inode;
+}
+
+int
+vd_fs_inodes_add (VdFsInodes *inodes, const VdFsKey *key, guint32 type, int fd,
+                  guint64 *ret_nodeid)
+{
+  guint64 hash = key_hash (inodes, key);
+  VdFsShard *shard = shard_of (inodes, hash);
+  VdFsInode *inode;
+  int r = 0;
+
+  if (key_equal (key, &inodes->root.key)) {
+    close (fd);
+    *ret_nodeid = VD_FUSE_ROOT_ID;
+    return 0;
+  }
+  pthread_mutex_lock (&shard->lock);
+  inode = shard_find (shard, hash, key);
+  if (inode != NULL)
+    inode->n_lookups++;
+  else {
+    inode = inode_new (inodes, key, type, fd, &r);
+    if (inode != NULL) {
+      shard_insert (inodes, shard, hash, inode);
+      vd_fs_slots_publish (&inodes->slots, &inode->slot, 1);
+      fd = -1;
+    }
+  }
+  if (inode != NULL)
+    *ret_nodeid = vd_fs_slot_id (&inode->slot);
+  pthread_mutex_unlock (&shard->lock);
+  if (fd >= 0)
+    close (fd);
+  return r;
+}
+
+void
+vd_fs_inodes_forget (VdFsInodes *inodes, guint64 nodeid, guint64 n)
+{
+  VdFsInode *inode;
+  VdFsShard *shard;
+  guint64 hash;
+
+  if (nodeid == VD_FUSE_ROOT_ID ||
+      vd_fs_inodes_get (inodes, nodeid, &inode) < 0)
+    return;
+  hash = key_hash (inodes, &inode->key);
+  shard = shard_of (inodes, hash);
+  pthread_mutex_lock (&shard->lock);
+  inode->n_lookups -= MIN (n, inode->n_lookups);
+  /* Out of the hash and dead in one step, so that no lookup finds it between;
+   * our own reference puts the closing off until the lock is released. */
+  if (inode->n_lookups == 0 && shard_remove (shard, hash, inode))
+    vd_fs_slots_kill (&inodes->slots, &inode->slot);
+  pthread_mutex_unlock (&shard->lock);
+  vd_fs_inodes_put (inode);
+}
+
+/* Takes all inodes out of @shard.  Returns: them, linked. */
+static VdFsInode *
+shard_empty (VdFsShard *shard)
+{
+  VdFsInode *all = NULL;
+
+  pthread_mutex_lock (&shard->lock);
+  for (guint32 i = 0; i < shard->n_buckets; i++)
+    for (VdFsInode *inode = shard->buckets[i], *next; inode != NULL;
+         inode = next) {
+      next = inode->next;
+      inode->n_lookups = 0;
+      inode->next = all;
+      all = inode;
+    }
+  memset (shard->buckets, 0, shard->n_buckets * sizeof *shard->buckets);
+  shard->n_inodes = 0;
+  pthread_mutex_unlock (&shard->lock);
+  return all;
+}
+
+void
+vd_fs_inodes_reset (VdFsInodes *inodes)
+{
+  for (guint i = 0; i < VD_FS_SHARDS; i++)
+    for (VdFsInode *inode = shard_empty (&inodes->shards[i]), *next;
+         inode != NULL; inode = next) {
+      next = inode->next;
+      vd_fs_slots_kill (&inodes->slots, &inode->slot);
+    }
+}
+
+gboolean
+vd_fs_inode_stamp (VdFsInode *inode, const VdFsStamp *stamp)
+{
+  VdFsShard *shard =
+      shard_of (inode->table, key_hash (inode->table, &inode->key));
+  gboolean same;
+
+  pthread_mutex_lock (&shard->lock);
+  same = inode->stamp.mtime_ns == stamp->mtime_ns &&
+         inode->stamp.ctime_ns == stamp->ctime_ns &&
+         inode->stamp.size == stamp->size;
+  inode->stamp = *stamp;
+  pthread_mutex_unlock (&shard->lock);
+  return same;
+}
+
+/* A slot of the hints holds a tag of the last name that fell into it. */
+static guint64
+hint_hash (const VdFsInodes *inodes, guint64 parent, const char *name)
+{
+  guint64 hash = inodes->seed ^ parent;
+
+  for (; *name != '\0'; name++)
+    hash = (hash ^ (guint8) *name) * 0x100000001b3ull;
+  return mix (hash);
+}
+
+gboolean
+vd_fs_inodes_expect (const VdFsInodes *inodes, guint64 parent, const char *name)
+{
+  guint64 hash = hint_hash (inodes, parent, name);
+
+  return atomic_load_explicit (&inodes->hints[hash % VD_FS_HINTS],
+                               memory_order_relaxed) ==
+         (guint32) (hash >> 32 | 1);
+}
+
+void
+vd_fs_inodes_set_expected (VdFsInodes *inodes, guint64 parent, const char *name)
+{
+  guint64 hash = hint_hash (inodes, parent, name);
+
+  atomic_store_explicit (&inodes->hints[hash % VD_FS_HINTS],
+                         (guint32) (hash >> 32 | 1), memory_order_relaxed);
+}
+
+guint32
+vd_fs_inodes_n_live (const VdFsInodes *inodes)
+{
+  return vd_fs_slots_n_live (&inodes->slots);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * jail.h - the part of the host's file system that one export may reach
+ *
+ * The guest names one path component at a time, relative to a directory that it
+ * was given before, so it cannot walk out by itself.  The jail makes sure that
+ * nothing else leads out: symbolic links, "..", device nodes, directories that
+ * someone moves on the host meanwhile.
+ *
+ * Threads: opened and cleared on CONTROL; used on any, without a lock.
+ */
+#pragma once
+
+#include <glib.h>
+
+typedef enum {
+  VD_FS_JAIL_AUTO,  /* CLONE where it is allowed, else LIVE */
+  VD_FS_JAIL_CLONE, /* a private, detached copy of the mount: no devices, no
+                     * set-id, no symbolic links, read-only if wanted; does not
+                     * see what is mounted on the host later */
+  VD_FS_JAIL_LIVE,  /* the host's own mounts; each component by openat2() with
+                     * RESOLVE_BENEATH */
+  VD_FS_JAIL_NONE,  /* the host's own mounts, plain openat() */
+} VdFsJailKind;
+
+typedef struct {
+  VdFsJailKind kind; /* in force, never AUTO */
+  int root;          /* the export's root, O_PATH */
+  int proc;          /* "/proc/self/fd", O_PATH */
+  gboolean remote;   /* the root lies on another machine (NFS, SMB, ...) */
+} VdFsJail;
+
+/* May block.  CONTROL.
+ * Returns: FALSE with @error set if @source is no directory or the jail is not
+ * permitted here; @jail may be cleared in any case. */
+gboolean vd_fs_jail_open (VdFsJail *jail, const char *source, VdFsJailKind kind,
+                          gboolean read_only, GError **error);
+
+/* Safe on one whose opening failed, and twice. */
+void vd_fs_jail_clear (VdFsJail *jail);
+
+/* Opens @name, a single component, in directory @parent, with O_PATH: without
+ * following a link, opening a device or waiting.  ".." works in a CLONE only.
+ * Returns: a descriptor or -errno. */
+int vd_fs_jail_child (const VdFsJail *jail, int parent, const char *name);
+
+/* Opens what @fd, an O_PATH descriptor, refers to.  The caller has made sure
+ * that it is a regular file or a directory.
+ * Returns: a descriptor or -errno. */
+int vd_fs_jail_reopen (const VdFsJail *jail, int fd, int flags);
+
+/* The path of @fd for calls that take no descriptor, relative to the working
+ * directory that vd_fs_cred_enter() set. */
+#define VD_FS_FD_PATH_LEN 16
+const char *vd_fs_fd_path (int fd, char path[VD_FS_FD_PATH_LEN]);
+
+/* "clone", "live" or "none". */
+const char *vd_fs_jail_name (VdFsJailKind kind);

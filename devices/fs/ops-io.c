@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * ops-io.c - opening and closing files, and what is done to open ones besides
+ * reading and writing (io.c)
+ *
+ * A file is opened through the descriptor's link in /proc, so it is the very
+ * inode that was looked up, whatever its name means by now.  Only regular files
+ * and directories are ever opened: opening a device or a FIFO acts on the host.
+ * What may take long runs in the device's pool.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "devices/fs/entry.h"
+#include "devices/fs/ops.h"
+#include "vring/fd.h"
+
+/* Most that one COPY_FILE_RANGE copies, so that stopping a queue need not wait
+ * for a terabyte; a short copy is legal and callers go on. */
+#define COPY_MAX (256u << 20)
+
+/* Changes closer to now than this may share a timestamp with the next one. */
+#define RACY_NS 20000000
+
+/* Flags for the host's open().  O_APPEND, O_SYNC and O_DSYNC come with each
+ * WRITE; O_DIRECT is about the guest's page cache.
+ * Returns: them or -errno. */
+static int
+host_flags (const VdFs *fs, guint32 flags)
+{
+  int host = (int) flags & (O_ACCMODE | O_TRUNC);
+
+  if ((host & O_ACCMODE) == O_ACCMODE)
+    return -EINVAL;
+  if (fs->policy.read_only && host != O_RDONLY)
+    return -EROFS;
+  /* A guest that caches writes reads the rest of the page first. */
+  if ((vd_fs_negotiated (fs) & VD_FUSE_WRITEBACK_CACHE) != 0 &&
+      (host & O_ACCMODE) == O_WRONLY)
+    host = (host & ~O_ACCMODE) | O_RDWR;
+  return host | O_NONBLOCK; /* a lease of another process must not block us */
+}
+
+/* Whether the guest's page cache may stay: the file looks as at the last open,
+ * and looked so long enough that no change hides behind a coarse clock. */
+static gboolean
+content_is_same (const VdFs *fs, VdFsInode *inode, int fd)
+{
+  struct timespec now;
+  struct statx stx;
+  VdFsStamp stamp;
+  gint64 now_ns;
+
+  if (fs->jail.remote || vd_fs_statx (fd, "", 0, &stx) < 0)
+    return FALSE;
+  stamp = vd_fs_statx_stamp (&stx);
+  clock_gettime (CLOCK_REALTIME_COARSE, &now);
+  now_ns = now.tv_sec * 1000000000 + now.tv_nsec;
+  if (now_ns - stamp.ctime_ns < RACY_NS)
+    stamp.mtime_ns = 0;
+  return vd_fs_inode_stamp (inode, &stamp) && stamp.mtime_ns != 0;
+}
+
+/* @inode: NULL if it was created just now */
+static guint32
+file_open_flags (const VdFs *fs, VdFsInode *inode, int fd)
+{
+  switch (fs->policy.cache) {
+  case VD_FS_CACHE_NEVER:
+  case VD_FS_CACHE_METADATA:
+    return VD_FOPEN_DIRECT_IO | VD_FOPEN_PARALLEL_DIRECT_WRITES;
+  case VD_FS_CACHE_AUTO:
+    return inode != NULL && content_is_same (fs, inode, fd)
+               ? VD_FOPEN_KEEP_CACHE
+               : 0;
+  case VD_FS_CACHE_ALWAYS: break;
+  }
+  return VD_FOPEN_KEEP_CACHE;
+}
+
+/* Answers OPEN with a new handle for @fd, which it takes. */
+static int
+reply_open (VdFsRequest *req, VdFsInode *inode, int fd)
+{
+  VdFs *fs = vd_fs_of (req);
+  VdFuseOpenOut out = { .open_flags = file_open_flags (fs, inode, fd) };
+  int r = vd_fs_handles_add (&fs->handles, VD_FS_FILE,
+                             vd_fs_inode_nodeid (inode), fd, &out.fh);
+
+  if (r == 0)
+    vd_fs_reply (req, &out, sizeof out);
+  return r;
+}
+
+/* POOL: opens a file on which another process holds a lease. */
+static int
+work_open (VdFsRequest *req)
+{
+  const VdFsTask *task = &req->task;
+
+  vd_fs_cred_keep_set_id (task->len == 0);
+  return vd_fs_jail_reopen (&vd_fs_of (req)->jail, task->inode->fd,
+                            task->mode & ~O_NONBLOCK);
+}
+
+static void
+finish_open (VdFsRequest *req, int res)
+{
+  vd_fs_finish (req, res < 0 ? res : reply_open (req, req->task.inode, res));
+}
+
+static int
+open_later (VdFsRequest *req, VdFsInode *inode, int flags, gboolean kill_set_id)
+{
+  vd_fs_task_init (req);
+  req->task.work = work_open;
+  req->task.finish = finish_open;
+  req->task.inode = inode;
+  req->task.mode = flags;
+  req->task.len = kill_set_id;
+  return vd_fs_task_run (req);
+}
+
+int
+vd_fs_op_open (VdFsRequest *req, guint64 nodeid, guint32 flags,
+               guint32 open_flags)
+{
+  VdFs *fs = vd_fs_of (req);
+  gboolean kill_set_id = (open_flags & VD_FUSE_OPEN_KILL_SUIDGID) != 0;
+  VdFsInode *inode;
+  int host = host_flags (fs, flags), fd;
+  int r = vd_fs_inodes_get (&fs->inodes, nodeid, &inode);
+
+  if (r < 0)
+    return r;
+  if (host < 0 || inode->type != S_IFREG) {
+    vd_fs_inodes_put (inode);
+    return host < 0 ? host : -EBADF;
+  }
+  vd_fs_cred_keep_set_id (!kill_set_id);
+  fd = vd_fs_jail_reopen (&fs->jail, inode->fd, host);
+  if (fd == -EAGAIN)
+    return open_later (req, inode, host, kill_set_id);
+  r = fd < 0 ? fd : reply_open (req, inode, fd);
+  vd_fs_inodes_put (inode);
+  return r;
+}
+
+/* Answers CREATE and TMPFILE: @entry was looked up, @fd is open and taken. */
+static int
+reply_create (VdFsRequest *req, const VdFuseEntryOut *entry, int fd)
+{
+  VdFs *fs = vd_fs_of (req);
+  VdFuseOpenOut out = { .open_flags = file_open_flags (fs, NULL, fd) };
+  int r =
+      vd_fs_handles_add (&fs->handles, VD_FS_FILE, entry->nodeid, fd, &out.fh);
+
+  if (r < 0) {
+    vd_fs_inodes_forget (&fs->inodes, entry->nodeid, 1);
+    return r;
+  }
+  vd_fs_reply_two (req, entry, sizeof *entry, &out, sizeof out);
+  return 0;
+}
+
+/* The file at @fd, which is taken, was made a moment ago in @dir. */
+static int
+reply_new_file (VdFsRequest *req, const VdFsInode *dir, int fd)
+{
+  VdFs *fs = vd_fs_of (req);
+  VdFuseEntryOut entry;
+  struct statx stx;
+  /* The inode's own descriptor must not keep the file open for writing. */
+  int path = vd_fs_jail_reopen (&fs->jail, fd, O_PATH);
+  int r = path < 0 ? path : vd_fs_lookup_fd (fs, &dir->key, path, &entry, &stx);
+
+  if (r < 0) {
+    close (fd);
+    return r;
+  }
+  return reply_create (req, &entry, fd);
+}
+
+/* CREATE of a name that exists by now, without O_EXCL. */
+static int
+create_existing (VdFsRequest *req, VdFsInode *dir, const char *name, int flags)
+{
+  VdFs *fs = vd_fs_of (req);
+  VdFuseEntryOut entry;
+  VdFsInode *inode = NULL;
+  int fd = -1;
+  int r = vd_fs_lookup (fs, dir, name, FALSE, &entry);
+
+  if (r < 0)
+    return r;
+  r = vd_fs_inodes_get (&fs->inodes, entry.nodeid, &inode);
+  if (r == 0 && inode->type != S_IFREG)
+    r = inode->type == S_IFDIR ? -EISDIR : -EBADF;
+  if (r == 0)
+    r = fd = vd_fs_jail_reopen (&fs->jail, inode->fd, flags);
+  vd_fs_inodes_put (inode);
+  if (r < 0) {
+    vd_fs_inodes_forget (&fs->inodes, entry.nodeid, 1);
+    return r;
+  }
+  return reply_create (req, &entry, fd);
+}
+
+/* openat() as the caller.  Returns: a descriptor or -errno. */
+static int
+open_as_caller (VdFsRequest *req, const VdFsInode *dir, const char *name,
+                int flags, guint32 mode, guint32 umask)
+{
+  VdFsCaller caller = vd_fs_caller (req, umask);
+  int fd, r = vd_fs_cred_push (&caller);
+
+  if (r < 0)
+    return r;
+  fd = openat (dir->fd, name, flags | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY,
+               mode & 07777);
+  r = fd < 0 ? -errno : fd;
+  vd_fs_cred_pop ();
+  return r;
+}
+
+int
+vd_fs_op_create (VdFsRequest *req, guint64 parent, const char *name,
+                 guint32 mode, guint32 flags, guint32 umask)
+{
+  VdFs *fs = vd_fs_of (req);
+  VdFsInode *dir;
+  int host = host_flags (fs, flags), fd;
+  int r = vd_fs_inodes_get (&fs->inodes, parent, &dir);
+
+  if (r < 0)
+    return r;
+  if (host < 0) {
+    vd_fs_inodes_put (dir);
+    return host;
+  }
+  /* Always exclusive: whatever else has that name by now must not be opened
+   * before it is known to be a regular file. */
+  fd = open_as_caller (req, dir, name, host | O_CREAT | O_EXCL, mode, umask);
+  if (fd >= 0)
+    r = reply_new_file (req, dir, fd);
+  else if (fd == -EEXIST && (flags & O_EXCL) == 0)
+    r = create_existing (req, dir, name, host);
+  else
+    r = fd;
+  vd_fs_inodes_put (dir);
+  return r;
+}
+
+int
+vd_fs_op_tmpfile (VdFsRequest *req, guint64 parent, const VdFuseCreateIn *args)
+{
+  VdFs *fs = vd_fs_of (req);
+  VdFsInode *dir;
+  int host = host_flags (fs, args->flags), fd;
+  int r = vd_fs_inodes_get (&fs->inodes, parent, &dir);
+
+  if (r < 0)
+    return r;
+  r = host;
+  if (r >= 0) {
+    host = (host & ~O_TRUNC) | O_TMPFILE | ((int) args->flags & O_EXCL);
+    r = fd = open_as_caller (req, dir, ".", host, args->mode, args->umask);
+  }
+  if (r >= 0)
+    r = reply_new_file (req, dir, fd);
+  vd_fs_inodes_put (dir);
+  return r;
+}
+
+int
+vd_fs_op_release (VdFsRequest *req, guint64 nodeid, guint64 fh,
+                  VdFsHandleKind kind)
+{
+  int r = vd_fs_handles_release (&vd_fs_of (req)->handles, fh, nodeid, kind);
+
+  if (r == 0)
+    vd_fs_reply (req, NULL, 0);
+  return r;
+}
+
+/* Gets the handle of a task.  Returns: 0 or -EBADF. */
+static int
+task_handle (VdFsRequest *req, guint64 nodeid, guint64 fh, guint kinds)
+{
+  vd_fs_task_init (req);
+  return vd_fs_handles_get (&vd_fs_of (req)->handles, fh, nodeid, kinds,
+                            &req->task.handle);
+}
+
+static void
+finish_empty (VdFsRequest *req, int res)
+{
+  if (res < 0)
+    vd_fs_reply_error (req, res);
+  else
+    vd_fs_reply (req, NULL, 0);
+}
+
+/* POOL */
+static int
+work_flush (VdFsRequest *req)
+{
+  int copy = fcntl (req->task.handle->fd, F_DUPFD_CLOEXEC, 0);
+
+  /* Remote file systems report errors of earlier writes on close(). */
+  return copy < 0 || close (copy) < 0 ? -errno : 0;
+}
+
+int
+vd_fs_op_flush (VdFsRequest *req, guint64 nodeid, guint64 fh)
+{
+  int r;
+
+  /* A local file system has nothing to say, and after this the guest no longer
+   * asks at every close. */
+  if (!vd_fs_of (req)->jail.remote)
+    return -ENOSYS;
+  r = task_handle (req, nodeid, fh, VD_FS_FILE);
+  if (r < 0)
+    return r;
+  req->task.work = work_flush;
+  req->task.finish = finish_empty;
+  return vd_fs_task_run (req);
+}
+
+/* POOL */
+static int
+work_fsync (VdFsRequest *req)
+{
+  int fd = req->task.handle->fd;
+
+  return (req->task.mode != 0 ? fdatasync (fd) : fsync (fd)) < 0 ? -errno : 0;
+}
+
+int
+vd_fs_op_fsync (VdFsRequest *req, guint64 nodeid, guint64 fh,
+                gboolean data_only, VdFsHandleKind kind)
+{
+  int r = task_handle (req, nodeid, fh, kind);
+
+  if (r < 0)
+    return r;
+  req->task.work = work_fsync;
+  req->task.finish = finish_empty;
+  req->task.mode = data_only;
+  return vd_fs_task_run (req);
+}
+
+/* POOL */
+static int
+work_fallocate (VdFsRequest *req)
+{
+  const VdFsTask *task = &req->task;
+
+  return fallocate (task->handle->fd, task->mode, (off_t) task->offset,
+                    (off_t) task->len) < 0
+             ? -errno
+             : 0;
+}
+
+int
+vd_fs_op_fallocate (VdFsRequest *req, guint64 nodeid,
+                    const VdFuseFallocateIn *args)
+{
+  int r = task_handle (req, nodeid, args->fh, VD_FS_FILE);
+
+  if (r < 0)
+    return r;
+  req->task.work = work_fallocate;
+  req->task.finish = finish_empty;
+  req->task.offset = args->offset;
+  req->task.len = args->length;
+  req->task.mode = (int) args->mode;
+  return vd_fs_task_run (req);
+}
+
+int
+vd_fs_op_lseek (VdFsRequest *req, guint64 nodeid, guint64 fh, guint64 offset,
+                guint32 whence)
+{
+  VdFsHandle *handle;
+  VdFuseLseekOut out;
+  off_t at;
+  int r = vd_fs_handles_get (&vd_fs_of (req)->handles, fh, nodeid, VD_FS_FILE,
+                             &handle);
+
+  if (r < 0)
+    return r;
+  /* The others move an offset that only the guest has. */
+  if (whence != SEEK_DATA && whence != SEEK_HOLE && whence != SEEK_END)
+    r = -EINVAL;
+  else {
+    at = lseek (handle->fd, (off_t) offset, (int) whence);
+    r = at < 0 ? -errno : 0;
+    out.offset = (guint64) at;
+  }
+  vd_fs_handles_put (handle);
+  if (r == 0)
+    vd_fs_reply (req, &out, sizeof out);
+  return r;
+}
+
+/* POOL */
+static int
+work_copy (VdFsRequest *req)
+{
+  const VdFsTask *task = &req->task;
+  off64_t from = (off64_t) task->offset, to = (off64_t) task->other_offset;
+  ssize_t n = copy_file_range (task->handle->fd, &from, task->other->fd, &to,
+                               task->len, 0);
+
+  return n < 0 ? -errno : (int) n;
+}
+
+static void
+finish_copy (VdFsRequest *req, int res)
+{
+  VdFuseWriteOut out = { .size = (guint32) res };
+  VdFuseCopyFileRangeOut out64 = { .bytes_copied = (guint32) res };
+
+  if (res < 0)
+    vd_fs_reply_error (req, res);
+  else if (req->in.opcode == VD_FUSE_COPY_FILE_RANGE_64)
+    vd_fs_reply (req, &out64, sizeof out64);
+  else
+    vd_fs_reply (req, &out, sizeof out);
+}
+
+int
+vd_fs_op_copy_file_range (VdFsRequest *req, guint64 nodeid,
+                          const VdFuseCopyFileRangeIn *args)
+{
+  int r;
+
+  if (args->flags != 0)
+    return -EINVAL;
+  r = task_handle (req, nodeid, args->fh_in, VD_FS_FILE);
+  if (r < 0)
+    return r;
+  r = vd_fs_handles_get (&vd_fs_of (req)->handles, args->fh_out,
+                         args->nodeid_out, VD_FS_FILE, &req->task.other);
+  if (r < 0) {
+    vd_fs_handles_put (req->task.handle);
+    return r;
+  }
+  req->task.work = work_copy;
+  req->task.finish = finish_copy;
+  req->task.offset = args->off_in;
+  req->task.other_offset = args->off_out;
+  req->task.len = MIN (args->len, COPY_MAX);
+  return vd_fs_task_run (req);
+}
+
+/* POOL */
+static int
+work_syncfs (VdFsRequest *req)
+{
+  return syncfs (req->task.fd) < 0 ? -errno : 0;
+}
+
+int
+vd_fs_op_syncfs (VdFsRequest *req, guint64 nodeid)
+{
+  VdFs *fs = vd_fs_of (req);
+  VdFsInode *inode;
+  int r = vd_fs_inodes_get (&fs->inodes, nodeid, &inode);
+
+  if (r < 0)
+    return r;
+  r = inode->type == S_IFDIR || inode->type == S_IFREG
+          ? vd_fs_jail_reopen (&fs->jail, inode->fd, O_RDONLY | O_NONBLOCK)
+          : -EBADF;
+  vd_fs_inodes_put (inode);
+  if (r < 0)
+    return r;
+  vd_fs_task_init (req);
+  req->task.work = work_syncfs;
+  req->task.finish = finish_empty;
+  req->task.fd = r;
+  return vd_fs_task_run (req);
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * ops.h - the operations, one function for each, free of libfuse
+ *
+ * Each returns 0 after it has answered the request or deferred the answer, or
+ * -errno, which the caller then sends (vd_fs_finish()).  Arguments are those of
+ * the message, validated; strings and structs are valid during the call.
+ * QUEUE.
+ */
+#pragma once
+
+#include "devices/fs/cred.h"
+#include "devices/fs/request.h"
+
+/* direct.c: what is answered without libfuse, READ and WRITE aside. */
+int vd_fs_direct (VdFsRequest *req);
+
+/* io.c: the data path; answer by themselves. */
+void vd_fs_read (VdFsRequest *req);
+void vd_fs_write (VdFsRequest *req);
+
+/* init.c */
+int vd_fs_op_init (VdFsRequest *req);
+int vd_fs_op_destroy (VdFsRequest *req);
+
+/* ops-name.c: names and what they stand for. */
+int vd_fs_op_lookup (VdFsRequest *req, guint64 parent, const char *name);
+int vd_fs_op_mknod (VdFsRequest *req, guint64 parent, const char *name,
+                    guint32 mode, guint32 rdev);
+int vd_fs_op_mkdir (VdFsRequest *req, guint64 parent, const char *name,
+                    guint32 mode);
+int vd_fs_op_symlink (VdFsRequest *req, const char *target, guint64 parent,
+                      const char *name);
+int vd_fs_op_link (VdFsRequest *req, guint64 nodeid, guint64 parent,
+                   const char *name);
+int vd_fs_op_unlink (VdFsRequest *req, guint64 parent, const char *name,
+                     int flags); /* AT_REMOVEDIR or 0 */
+int vd_fs_op_rename (VdFsRequest *req, guint64 parent, const char *name,
+                     guint64 new_parent, const char *new_name, guint flags);
+int vd_fs_op_readlink (VdFsRequest *req, guint64 nodeid);
+
+/* Who creates, from the header, the extensions and @umask. */
+VdFsCaller vd_fs_caller (const VdFsRequest *req, guint32 umask);
+
+/* ops-io.c: open files. */
+int vd_fs_op_open (VdFsRequest *req, guint64 nodeid, guint32 flags,
+                   guint32 open_flags);
+int vd_fs_op_create (VdFsRequest *req, guint64 parent, const char *name,
+                     guint32 mode, guint32 flags, guint32 umask);
+int
+vd_fs_op_tmpfile (VdFsRequest *req, guint64 parent, const VdFuseCreateIn *args);
+int vd_fs_op_release (VdFsRequest *req, guint64 nodeid, guint64 fh,
+                      VdFsHandleKind kind);
+int vd_fs_op_flush (VdFsRequest *req, guint64 nodeid, guint64 fh);
+int vd_fs_op_fsync (VdFsRequest *req, guint64 nodeid, guint64 fh,
+                    gboolean data_only, VdFsHandleKind kind);
+int vd_fs_op_fallocate (VdFsRequest *req, guint64 nodeid,
+                        const VdFuseFallocateIn *args);
+int vd_fs_op_lseek (VdFsRequest *req, guint64 nodeid, guint64 fh,
+                    guint64 offset, guint32 whence);
+int vd_fs_op_copy_file_range (VdFsRequest *req, guint64 nodeid,
+                              const VdFuseCopyFileRangeIn *args);
+int vd_fs_op_syncfs (VdFsRequest *req, guint64 nodeid);
+
+/* ops-dir.c */
+int vd_fs_op_opendir (VdFsRequest *req, guint64 nodeid);
+int vd_fs_op_readdir (VdFsRequest *req, guint64 nodeid, guint64 fh,
+                      guint64 offset, guint32 size, gboolean plus);
+
+/* ops-attr.c */
+int vd_fs_op_getattr (VdFsRequest *req, guint64 nodeid,
+                      const VdFuseGetattrIn *args);
+int vd_fs_op_setattr (VdFsRequest *req, guint64 nodeid,
+                      const VdFuseSetattrIn *args);
+int
+vd_fs_op_statx (VdFsRequest *req, guint64 nodeid, const VdFuseStatxIn *args);
+int vd_fs_op_statfs (VdFsRequest *req, guint64 nodeid);
+int vd_fs_op_access (VdFsRequest *req, guint64 nodeid, guint32 mask);
+
+/* ops-xattr.c */
+int vd_fs_op_setxattr (VdFsRequest *req, guint64 nodeid, const char *name,
+                       const void *value, guint32 size, guint32 flags,
+                       guint32 setxattr_flags);
+int vd_fs_op_getxattr (VdFsRequest *req, guint64 nodeid, const char *name,
+                       guint32 size);
+int vd_fs_op_listxattr (VdFsRequest *req, guint64 nodeid, guint32 size);
+int vd_fs_op_removexattr (VdFsRequest *req, guint64 nodeid, const char *name);
