@@ -24,7 +24,7 @@ typedef struct VdFlush VdFlush;
 typedef struct {
   _Atomic (VdFlush *) head; /* NULL: idle; else those who wait for the next */
   atomic_int error;         /* 0, or the -errno of the first failure */
-  atomic_uint_fast64_t n_syncs; /* fdatasync begun */
+  atomic_uint_fast64_t n_syncs; /* fdatasync done */
 } VdFlusher;
 
 /* A request for a flush, in its owner's memory until done(). */
@@ -54,4 +54,11 @@ static inline int
 vd_flusher_error (VdFlusher *flusher)
 {
   return atomic_load_explicit (&flusher->error, memory_order_acquire);
+}
+
+/* Any thread.  Returns: whether an fdatasync is under way. */
+static inline gboolean
+vd_flusher_busy (VdFlusher *flusher)
+{
+  return atomic_load_explicit (&flusher->head, memory_order_relaxed) != NULL;
 }

@@ -110,6 +110,9 @@ start_call (VdBlkRequest *req, int *res)
     }
     route = vd_policy_behind (policy, call, *res);
   }
+  /* A file system may let writes wait for an fdatasync. */
+  if (route == VD_ROUTE_TIMED && vd_flusher_busy (&queue->blk->flusher))
+    route = VD_ROUTE_POOL;
   vd_blk_add (&queue->stats.calls[route], 1);
   switch (route) {
   case VD_ROUTE_TRY:

@@ -551,6 +551,32 @@ test_unknown_types_are_unsupported (Fixture *f, gconstpointer data)
   check_image (f);
 }
 
+/* A read that finds only some of its pages in memory is made in two calls. */
+static void
+test_a_read_may_be_half_cached (gconstpointer data)
+{
+  const Mode *mode = data;
+  const guint32 len = 128 << 10;
+  g_autofree guint8 *to = g_malloc0 (len);
+  Fixture f = { 0 };
+  vd_autofd fd = -1;
+
+  set_up_in (&f, mode->in_memory);
+  fd = open (f.path, O_RDWR | O_CLOEXEC);
+  g_assert_cmpint (fdatasync (fd), ==, 0);
+  start_with (&f, "engine", mode->engine);
+  for (guint i = 0; i < 8; i++) {
+    off_t from = (off_t) i * len;
+
+    g_assert_cmpint (
+        posix_fadvise (fd, from + 12345, len / 2, POSIX_FADV_DONTNEED), ==, 0);
+    g_assert_cmpuint (vt_blk_read (f.ring, (guint64) from / SECTOR, to, len),
+                      ==, VIRTIO_BLK_S_OK);
+    g_assert_cmpmem (to, len, f.shadow + from, len);
+  }
+  tear_down (&f, NULL);
+}
+
 /* DISCARD and WRITE_ZEROES. */
 
 typedef struct virtio_blk_discard_write_zeroes Range;
@@ -793,6 +819,7 @@ main (int argc, char **argv)
   ADD ("discard/holes", test_discarded_blocks_are_given_back);
   ADD ("discard/no", test_a_disk_without_discard_supports_none);
   ADD ("discard/bad-range", test_one_bad_range_leaves_all_untouched);
+  add_both ("io/half-cached", test_a_read_may_be_half_cached);
   add_both ("zeroes/ways", test_zeroes_are_written_by_every_way);
   ADD ("zeroes/unmap", test_zeroes_keep_their_blocks_unless_unmapped);
   ADD ("life/drivers", test_the_same_device_serves_one_driver_after_another);

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * fault-fs.h - a file system with one file whose calls fail, are short or wait
+ * as a test says
+ *
+ * A FUSE server in a child process, so that errors come from a real kernel the
+ * real way.  The file's bytes, the faults and the counters lie in memory that
+ * both processes share.
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdatomic.h>
+
+typedef enum {
+  VT_FAULT_READ,
+  VT_FAULT_WRITE,
+  VT_FAULT_SYNC,
+  VT_FAULT_ALLOCATE,
+  VT_N_FAULTS
+} VtFaultOp;
+
+#define VT_FAULT_EVENTS 1024
+
+/* Shared with the child; a test may change it at any time. */
+typedef struct {
+  /* What shall go wrong. */
+  atomic_int error[VT_N_FAULTS]; /* errno; 0: none */
+  atomic_uint max_len;           /* bytes that READ and WRITE move; 0: all */
+  atomic_uint hold;              /* 1 << VtFaultOp: wait for vt_fault_release */
+
+  /* What happened. */
+  atomic_uint n[VT_N_FAULTS]; /* requests */
+  atomic_uint n_durable;      /* writes with O_DSYNC */
+  atomic_uint n_full_syncs;   /* fsync instead of fdatasync */
+  atomic_uint n_events;
+  char events[VT_FAULT_EVENTS]; /* the order of execution: r, w, d (durable
+                                 * write), s, a */
+} VtFaults;
+
+typedef struct {
+  char *path;   /* of the file */
+  guint8 *data; /* its bytes */
+  VtFaults *faults;
+
+  /* Private. */
+  char *dir;
+  gsize size;
+  int held_fd, release_fd; /* eventfds */
+  int pid;
+} VtFaultFs;
+
+/* Once, before the first test starts a thread: gives this process a mount
+ * namespace.  Returns: NULL, or (transfer full) why that is not possible. */
+char *vt_fault_fs_prepare (void);
+
+/* Mounts; failure fails the test.  The file has @size bytes. */
+VtFaultFs *vt_fault_fs_new (gsize size);
+void vt_fault_fs_free (VtFaultFs *fs); /* NULL is fine */
+
+/* Waits until @n requests more are held, or fails the test. */
+void vt_fault_wait_held (VtFaultFs *fs, guint n);
+/* Holds nothing any more and executes what was held. */
+void vt_fault_release (VtFaultFs *fs);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (VtFaultFs, vt_fault_fs_free)
