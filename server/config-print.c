@@ -109,5 +109,7 @@ vd_list_devices (const VdDeviceOps *const *registry)
   }
   g_string_append (text, "all kinds:\n");
   append_keys (text, vd_common_keys);
+  g_string_append (text, "\n[virtiod]:\n");
+  append_keys (text, vd_server_keys);
   return g_string_free (text, FALSE);
 }

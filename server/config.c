@@ -17,8 +17,7 @@ typedef struct {
   char *text;
 } VdConfigSource;
 
-/* The keys of the [virtiod] group. */
-static const VdKey server_keys[] = {
+const VdKey vd_server_keys[] = {
   { .name = "runtime-dir",
     .type = VD_KEY_PATH,
     .help = "folder of sockets whose path is relative" },
@@ -181,7 +180,7 @@ static gboolean
 set_server_keys (VdServerConfig *config, const VdConfigItem *item,
                  GError **error)
 {
-  const VdKey *const tables[] = { server_keys, NULL };
+  const VdKey *const tables[] = { vd_server_keys, NULL };
   g_autoptr (VdOptions) options = options_of_item (item, error);
 
   if (options == NULL || !vd_options_check (options, tables, error))

@@ -78,8 +78,11 @@ vd_server_config_find (const VdServerConfig *config, const char *id);
  * devices when it is read; paths are absolute. */
 char *vd_server_config_to_text (const VdServerConfig *config);
 
+/* The keys of the [virtiod] group. */
+extern const VdKey vd_server_keys[];
+
 /* Returns: (transfer full): for each kind its help and its keys, with types,
- * defaults and help, from the tables. */
+ * defaults and help, from the tables; and the keys of [virtiod]. */
 char *vd_list_devices (const VdDeviceOps *const *registry);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (VdDeviceConfig, vd_device_config_unref)

@@ -352,6 +352,7 @@ test_list_shows_every_key (Fixture *f, gconstpointer data)
             "  socket=TEXT\n"));
   for (const VdKey *key = vd_common_keys; key->name != NULL; key++)
     g_assert_nonnull (strstr (text, key->name));
+  g_assert_nonnull (strstr (text, "\n[virtiod]:\n  runtime-dir=PATH\n"));
 }
 
 static void
