@@ -60,7 +60,7 @@ work_on() {
 
 # Mounts and uses guest $1's devices for a moment, as a boot does.
 touch_devices() {
-  guest "$1" 'mkdir -p /mnt/share && mount -t virtiofs share /mnt/share && date >/mnt/share/boot'
+  guest "$1" 'mkdir -p /mnt/share && mount -t virtiofs share /mnt/share && date >/mnt/share/boot && umount /mnt/share'
   guest "$1" 'dd if=/dev/zero of=/dev/$(disk disk) bs=64k count=4 conv=fsync 2>/dev/null'
 }
 
