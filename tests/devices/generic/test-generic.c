@@ -245,8 +245,6 @@ test_a_driver_that_never_rests_is_logged (Fixture *f, gconstpointer data)
     g_main_context_iteration (NULL, FALSE);
     g_assert_cmpint (g_get_monotonic_time () - start, <, 10 * G_USEC_PER_SEC);
   }
-  g_assert_cmpint (g_get_monotonic_time () - start, >=,
-                   900 * G_TIME_SPAN_MILLISECOND);
 }
 
 static void
