@@ -10,9 +10,10 @@
 
 #include <errno.h>
 
-/* A write to the page cache that took longer than this has waited for a disk:
- * for dirty pages to drain, for a journal, for a page to be read. */
-#define SLOW_NS  500000
+/* A write to the page cache that took longer than this has waited for a disk,
+ * for dirty pages to drain or for a journal; or the thread was preempted, which
+ * is why it is not less. */
+#define SLOW_NS  2000000
 #define AWAY_MIN 64
 #define AWAY_MAX 16384
 
