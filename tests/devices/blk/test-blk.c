@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "devices/blk/call.h"
+#include "tests/devices/blk/loop.h"
 #include "tests/lib/blk.h"
 #include "tests/lib/rig.h"
 #include "vring/fd.h"
@@ -716,6 +717,125 @@ test_one_bad_range_leaves_all_untouched (Fixture *f, gconstpointer data)
   check_image (f);
 }
 
+/* Block devices. */
+
+static void
+test_a_block_device_is_a_disk (gconstpointer data)
+{
+  const guint block = GPOINTER_TO_UINT (data);
+  const Range discard = { .sector = 1024, .num_sectors = 8192 };
+  /* Parts of blocks of 4096 bytes at both ends. */
+  const Range zeroes = { .sector = 3, .num_sectors = 3000 };
+  g_autofree char *file = NULL;
+  Fixture f = { 0 };
+  VtLoop *loop;
+  guint64 before;
+
+  set_up_in (&f, FALSE);
+  loop = vt_loop_new (f.path, block);
+  if (loop == NULL) {
+    tear_down (&f, NULL);
+    return;
+  }
+  file = g_steal_pointer (&f.path);
+  f.path = loop->path;
+  start_with (&f, "discard", "yes");
+  g_assert_cmpuint (read_config (&f).blk_size, ==, block);
+  run_random (&f, 4);
+  g_assert_cmpuint (run_ranges (&f, VIRTIO_BLK_T_WRITE_ZEROES, &zeroes, 1), ==,
+                    VIRTIO_BLK_S_OK);
+  memset (f.shadow + zeroes.sector * SECTOR, 0, zeroes.num_sectors * SECTOR);
+  g_assert_cmpuint (vt_blk_flush (f.ring), ==, VIRTIO_BLK_S_OK);
+  f.path = file;
+  check_image (&f);
+  before = allocated (&f);
+  if (offers (&f, VIRTIO_BLK_F_DISCARD)) {
+    g_assert_cmpuint (run_ranges (&f, VIRTIO_BLK_T_DISCARD, &discard, 1), ==,
+                      VIRTIO_BLK_S_OK);
+    g_assert_cmpuint (allocated (&f), <=,
+                      before - discard.num_sectors * SECTOR + METADATA);
+  } else
+    g_test_skip ("this loop device does not discard");
+  g_clear_pointer (&f.rig, vt_rig_free);
+  vt_loop_free (loop);
+  file = NULL; /* tear_down() frees it as f.path */
+  tear_down (&f, NULL);
+}
+
+/* Many queues. */
+
+#define N_STORM 8u
+
+static VtBlkRequest *
+storm_request (Fixture *f, guint queue, guint i)
+{
+  static const guint32 types[] = { VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_IN,
+                                   VIRTIO_BLK_T_FLUSH,
+                                   VIRTIO_BLK_T_WRITE_ZEROES };
+  guint32 type = types[i % 4];
+  guint64 sector = (queue * 16 + i) * 64;
+  VtBlkRequest *request;
+
+  if (type == VIRTIO_BLK_T_FLUSH)
+    return vt_blk_request_new (f->guest, type, 0, 0);
+  if (type != VIRTIO_BLK_T_WRITE_ZEROES)
+    return vt_blk_request_new (f->guest, type, sector, 64 * SECTOR);
+  request = vt_blk_request_new (f->guest, type, 0, sizeof (Range));
+  *(Range *) (void *) request->data =
+      (Range){ .sector = sector, .num_sectors = 64, .flags = i % 8 == 3 };
+  return request;
+}
+
+static void
+run_storm (Fixture *f, VtRing **rings, VtBlkRequest *(*requests)[16])
+{
+  for (guint q = 0; q < N_STORM; q++) {
+    for (guint i = 0; i < 16; i++)
+      g_assert_true (vt_blk_add (rings[q], requests[q][i]));
+    vt_ring_kick (rings[q]);
+  }
+  for (guint q = 0; q < N_STORM; q++)
+    for (guint i = 0; i < 16; i++) {
+      VtBlkRequest *request = vt_ring_take (rings[q], NULL);
+
+      g_assert_cmpuint (*request->status, ==, VIRTIO_BLK_S_OK);
+    }
+}
+
+/* All queues read, write, flush and zero at once, while the driver switches the
+ * cache mode; worth most under ThreadSanitizer. */
+static void
+test_queues_do_not_disturb_each_other (gconstpointer data)
+{
+  const Mode *mode = data;
+  VtBlkRequest *requests[N_STORM][16];
+  VtRing *rings[N_STORM];
+  Fixture f = { 0 };
+
+  set_up_in (&f, mode->in_memory);
+  open_with (&f, "engine", mode->engine);
+  for (guint q = 0; q < N_STORM; q++) {
+    rings[q] = vt_ring_new (f.guest, q, 64, VT_RING_EVENT_IDX);
+    vt_rig_start_ring (f.rig, rings[q]);
+    for (guint i = 0; i < 16; i++)
+      requests[q][i] = storm_request (&f, q, i);
+  }
+  for (guint round = 0; round < 20; round++) {
+    const guint8 wce = round % 4 != 3;
+
+    g_assert_true (vt_rig_write_config (
+        f.rig, offsetof (struct virtio_blk_config, wce), &wce, 1));
+    run_storm (&f, rings, requests);
+  }
+  vt_rig_reset (f.rig);
+  for (guint q = 0; q < N_STORM; q++) {
+    vt_ring_free (rings[q]);
+    for (guint i = 0; i < 16; i++)
+      g_free (requests[q][i]);
+  }
+  tear_down (&f, NULL);
+}
+
 /* Life. */
 
 static void
@@ -822,6 +942,11 @@ main (int argc, char **argv)
   add_both ("io/half-cached", test_a_read_may_be_half_cached);
   add_both ("zeroes/ways", test_zeroes_are_written_by_every_way);
   ADD ("zeroes/unmap", test_zeroes_keep_their_blocks_unless_unmapped);
+  g_test_add_data_func ("/blk/device/512", GUINT_TO_POINTER (512),
+                        test_a_block_device_is_a_disk);
+  g_test_add_data_func ("/blk/device/4096", GUINT_TO_POINTER (4096),
+                        test_a_block_device_is_a_disk);
+  add_both ("queues/storm", test_queues_do_not_disturb_each_other);
   ADD ("life/drivers", test_the_same_device_serves_one_driver_after_another);
   ADD ("life/grown", test_a_grown_file_is_a_grown_disk);
   ADD ("life/dump", test_the_dump_counts_requests);
