@@ -65,11 +65,17 @@ daemon_is_gone() {
   ! process_alive "$1"
 }
 
-# Prints what the daemon holds: open files, threads and mappings.
+# Prints what the daemon holds: open files, threads, and mappings of files,
+# guest memory and rings.
 daemon_holds() {
   local fds=("/proc/$daemon_pid/fd"/*) threads=("/proc/$daemon_pid/task"/*)
   echo "fds=${#fds[@]} threads=${#threads[@]}" \
-    "maps=$(wc -l <"/proc/$daemon_pid/maps")"
+    "maps=$(awk 'NF > 5' "/proc/$daemon_pid/maps" | wc -l)"
+}
+
+# Prints how many mappings it has without a name: stacks, arenas, guard pages.
+daemon_anonymous_maps() {
+  awk 'NF == 5' "/proc/$daemon_pid/maps" | wc -l
 }
 
 # Prints how many mappings of guests' memory the daemon has.
