@@ -81,7 +81,8 @@ static const VdFsOpcode opcodes[VD_FUSE_N_OPCODES] = {
                                 sizeof (VdFuseCopyFileRangeIn),
                                 sizeof (VdFuseWriteOut), 0, ENGINE | CHANGES },
   [VD_FUSE_SYNCFS] = { "SYNCFS", sizeof (VdFuseSyncfsIn), 0, 0, 0 },
-  [VD_FUSE_TMPFILE] = { "TMPFILE", sizeof (VdFuseCreateIn), ENTRY + OPEN, 1,
+  /* Its name is "/", which means nothing. */
+  [VD_FUSE_TMPFILE] = { "TMPFILE", sizeof (VdFuseCreateIn), ENTRY + OPEN, 0,
                         CHANGES | EXT },
   [VD_FUSE_STATX] = { "STATX", sizeof (VdFuseStatxIn), sizeof (VdFuseStatxOut),
                       0, 0 },

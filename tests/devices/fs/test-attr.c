@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * test-attr.c - attributes, owners and extended attributes through virtio-fs
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <string.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "tests/devices/fs/fixture.h"
+
+static const VtFsConfig with_xattr = { .keys = { "xattr", "yes" } };
+static const VtFsConfig without_acl = { .keys = { "xattr", "yes", "posix-acl",
+                                                  "never" } };
+
+static struct fuse_attr
+set_attr (VtFs *f, guint64 nodeid, struct fuse_setattr_in in)
+{
+  struct fuse_attr attr;
+
+  g_assert_cmpint (vt_fuse_setattr (f->c, nodeid, &in, &attr), ==, 0);
+  return attr;
+}
+
+static void
+test_mode_size_and_times_are_set (VtFs *f, gconstpointer data)
+{
+  guint64 nodeid, fh;
+  struct fuse_attr attr;
+  g_autofree char *content = NULL;
+
+  vt_fs_put (f, "f", "0123456789");
+  fh = vt_fs_open (f, "f", O_RDWR, &nodeid);
+  for (guint with_fh = 0; with_fh < 2; with_fh++) {
+    guint32 valid = with_fh != 0 ? FATTR_FH : 0;
+
+    attr = set_attr (f, nodeid,
+                     (struct fuse_setattr_in){ .valid = valid | FATTR_MODE,
+                                               .fh = fh,
+                                               .mode = S_IFREG | 0604 });
+    g_assert_cmpuint (attr.mode, ==, S_IFREG | 0604);
+    attr = set_attr (f, nodeid,
+                     (struct fuse_setattr_in){ .valid = valid | FATTR_SIZE,
+                                               .fh = fh,
+                                               .size = 4 - with_fh });
+    g_assert_cmpuint (attr.size, ==, 4 - with_fh);
+    attr = set_attr (
+        f, nodeid,
+        (struct fuse_setattr_in){ .valid = valid | FATTR_ATIME | FATTR_MTIME,
+                                  .fh = fh,
+                                  .atime = 1000,
+                                  .atimensec = 5,
+                                  .mtime = 2000 + with_fh,
+                                  .mtimensec = 6 });
+    g_assert_cmpuint (attr.atime, ==, 1000);
+    g_assert_cmpuint (attr.mtime, ==, 2000 + with_fh);
+    g_assert_cmpuint (attr.mtimensec, ==, 6);
+    attr = set_attr (f, nodeid,
+                     (struct fuse_setattr_in){ .valid = valid | FATTR_MTIME |
+                                                        FATTR_MTIME_NOW,
+                                               .fh = fh });
+    g_assert_cmpuint (attr.mtime, >, 1000000000);
+    g_assert_cmpuint (attr.atime, ==, 1000);
+  }
+  content = vt_fs_get (f, "f");
+  g_assert_cmpstr (content, ==, "012");
+}
+
+static void
+test_absurd_sizes_are_refused (VtFs *f, gconstpointer data)
+{
+  struct fuse_setattr_in in = { .valid = FATTR_SIZE };
+  guint64 nodeid;
+
+  vt_fs_put (f, "f", "x");
+  g_assert_cmpint (vt_fuse_lookup (f->c, 1, "f", &nodeid, NULL), ==, 0);
+  in.size = 1ull << 63;
+  g_assert_cmpint (vt_fuse_setattr (f->c, nodeid, &in, NULL), ==, -EINVAL);
+  in.size = G_MAXUINT64;
+  g_assert_cmpint (vt_fuse_setattr (f->c, nodeid, &in, NULL), ==, -EINVAL);
+  in.size = 0;
+  g_assert_cmpint (vt_fuse_setattr (f->c, 1, &in, NULL), ==, -EINVAL);
+}
+
+/* A handle that is open for reading must not keep truncate(2) from working. */
+static void
+test_a_reading_handle_does_not_hinder_truncation (VtFs *f, gconstpointer data)
+{
+  guint64 nodeid, fh;
+  struct fuse_attr attr;
+
+  vt_fs_put (f, "f", "0123456789");
+  fh = vt_fs_open (f, "f", O_RDONLY, &nodeid);
+  attr = set_attr (f, nodeid,
+                   (struct fuse_setattr_in){
+                       .valid = FATTR_SIZE | FATTR_FH, .fh = fh, .size = 2 });
+  g_assert_cmpuint (attr.size, ==, 2);
+}
+
+static gboolean
+is_root (void)
+{
+  if (geteuid () == 0)
+    return TRUE;
+  g_test_skip ("needs root");
+  return FALSE;
+}
+
+static void
+test_owners_are_changed (VtFs *f, gconstpointer data)
+{
+  guint64 nodeid, link;
+  struct fuse_setattr_in in = { .valid = FATTR_UID | FATTR_GID,
+                                .uid = 1234,
+                                .gid = 4321 };
+  struct fuse_attr attr;
+
+  if (!is_root ())
+    return;
+  vt_fs_put (f, "f", "x");
+  g_assert_cmpint (vt_fuse_lookup (f->c, 1, "f", &nodeid, NULL), ==, 0);
+  attr = set_attr (f, nodeid, in);
+  g_assert_cmpuint (attr.uid, ==, 1234);
+  g_assert_cmpuint (attr.gid, ==, 4321);
+  in.valid = FATTR_GID;
+  in.gid = 7;
+  attr = set_attr (f, nodeid, in);
+  g_assert_cmpuint (attr.uid, ==, 1234);
+  g_assert_cmpuint (attr.gid, ==, 7);
+  /* The link itself, not where it points. */
+  g_assert_cmpint (vt_fuse_symlink (f->c, 1, "l", "f", &link), ==, 0);
+  in.valid = FATTR_UID;
+  in.uid = 99;
+  attr = set_attr (f, link, in);
+  g_assert_cmpuint (attr.uid, ==, 99);
+  g_assert_true (S_ISLNK (attr.mode));
+  g_assert_cmpint (vt_fuse_getattr (f->c, nodeid, &attr), ==, 0);
+  g_assert_cmpuint (attr.uid, ==, 1234);
+}
+
+/* New files belong to the guest's user, and the thread is root again. */
+static void
+test_new_files_belong_to_the_caller (VtFs *f, gconstpointer data)
+{
+  guint64 nodeid, fh, dir;
+  struct fuse_attr attr;
+
+  if (!is_root ())
+    return;
+  f->c->uid = 1000;
+  f->c->gid = 1001;
+  /* The export belongs to root; the guest has allowed it all the same. */
+  g_assert_cmpint (vt_fuse_create (f->c, 1, "f", O_RDWR, 0644, &nodeid, &fh),
+                   ==, 0);
+  g_assert_cmpint (vt_fuse_getattr (f->c, nodeid, &attr), ==, 0);
+  g_assert_cmpuint (attr.uid, ==, 1000);
+  g_assert_cmpuint (attr.gid, ==, 1001);
+  g_assert_cmpint (vt_fuse_mkdir (f->c, 1, "d", 0700, &dir), ==, 0);
+  g_assert_cmpint (vt_fuse_getattr (f->c, dir, &attr), ==, 0);
+  g_assert_cmpuint (attr.uid, ==, 1000);
+  f->c->uid = 0;
+  f->c->gid = 0;
+  g_assert_cmpint (vt_fuse_create (f->c, dir, "g", O_RDWR, 0644, &nodeid, &fh),
+                   ==, 0);
+  g_assert_cmpint (vt_fuse_getattr (f->c, nodeid, &attr), ==, 0);
+  g_assert_cmpuint (attr.uid, ==, 0);
+  g_assert_cmpuint (attr.gid, ==, 0);
+
+  f->c->uid = G_MAXUINT32; /* would mean: as whoever we are */
+  g_assert_cmpint (vt_fuse_mkdir (f->c, 1, "e", 0700, &dir), ==, -EINVAL);
+}
+
+/* MKDIR with a supplementary group of the caller behind the name. */
+static int
+mkdir_with_group (VtFs *f, guint64 parent, guint32 mode, guint32 group)
+{
+  struct {
+    struct fuse_in_header in;
+    struct fuse_mkdir_in mkdir;
+    char name[8];
+    guint32 ext[4];
+  } message = {
+    .in = { .len = sizeof message,
+            .opcode = FUSE_MKDIR,
+            .unique = 77,
+            .nodeid = parent,
+            .uid = 1000,
+            .gid = 1000,
+            .total_extlen = 2 },
+    .mkdir = { .mode = mode },
+    .name = "new",
+    .ext = { 16, 32, 1, group },
+  };
+  struct fuse_out_header out;
+
+  vt_fuse_raw (f->c, &message, sizeof message,
+               sizeof out + sizeof (struct fuse_entry_out));
+  memcpy (&out, f->c->in, sizeof out);
+  return out.error;
+}
+
+static void
+test_a_supplementary_group_keeps_the_set_gid_bit (VtFs *f, gconstpointer data)
+{
+  g_autofree char *parent_path = vt_fs_path (f, "parent");
+  g_autofree char *path = vt_fs_path (f, "parent/new");
+  struct stat st;
+  guint64 parent;
+
+  if (!is_root ())
+    return;
+  g_assert_cmpint (mkdir (parent_path, 02777), ==, 0);
+  g_assert_cmpint (chown (parent_path, 0, 555), ==, 0);
+  g_assert_cmpint (chmod (parent_path, 02777), ==, 0);
+  g_assert_cmpint (vt_fuse_lookup (f->c, 1, "parent", &parent, NULL), ==, 0);
+  g_assert_cmpint (mkdir_with_group (f, parent, 0775, 555), ==, 0);
+  g_assert_cmpint (stat (path, &st), ==, 0);
+  g_assert_cmpuint (st.st_uid, ==, 1000);
+  g_assert_cmpuint (st.st_gid, ==, 555);
+  g_assert_cmpuint (st.st_mode & 07777, ==, 02775);
+}
+
+static void
+test_the_birth_time_is_told (VtFs *f, gconstpointer data)
+{
+  struct {
+    guint32 getattr_flags, reserved;
+    guint64 fh;
+    guint32 sx_flags, sx_mask;
+  } in = { .sx_mask = STATX_BTIME | STATX_BASIC_STATS };
+  guint8 out[288];
+  guint32 mask;
+  guint64 nodeid, size;
+  gint64 btime;
+
+  vt_fs_put (f, "f", "0123456789");
+  g_assert_cmpint (vt_fuse_lookup (f->c, 1, "f", &nodeid, NULL), ==, 0);
+  g_assert_cmpint (vt_fuse_call (f->c, VT_FUSE_STATX, nodeid, &in, sizeof in,
+                                 NULL, 0, out, sizeof out),
+                   ==, sizeof out);
+  memcpy (&mask, out + 32, 4);
+  memcpy (&size, out + 32 + 40, 8);
+  memcpy (&btime, out + 32 + 80, 8);
+  g_assert_cmphex (mask & STATX_BASIC_STATS, ==, STATX_BASIC_STATS);
+  g_assert_cmpuint (size, ==, 10);
+  if ((mask & STATX_BTIME) != 0)
+    g_assert_cmpint (btime, >, 1000000000);
+  in.getattr_flags = FUSE_GETATTR_FH;
+  in.fh = 4711;
+  g_assert_cmpint (vt_fuse_call (f->c, VT_FUSE_STATX, nodeid, &in, sizeof in,
+                                 NULL, 0, out, sizeof out),
+                   ==, -EBADF);
+}
+
+static void
+test_the_file_system_is_described (VtFs *f, gconstpointer data)
+{
+  struct fuse_statfs_out out;
+
+  g_assert_cmpint (
+      vt_fuse_call (f->c, FUSE_STATFS, 1, NULL, 0, NULL, 0, &out, sizeof out),
+      ==, sizeof out);
+  g_assert_cmpuint (out.st.blocks, >, 0);
+  g_assert_cmpuint (out.st.bsize, >=, 512);
+  g_assert_cmpuint (out.st.namelen, >=, 200);
+}
+
+static int
+access_as (VtFs *f, guint64 nodeid, guint32 uid, guint32 gid, guint32 mask)
+{
+  struct fuse_access_in in = { .mask = mask };
+  gssize n;
+
+  f->c->uid = uid;
+  f->c->gid = gid;
+  n = vt_fuse_call (f->c, FUSE_ACCESS, nodeid, &in, sizeof in, NULL, 0, NULL,
+                    0);
+  f->c->uid = f->c->gid = 0;
+  return (int) n;
+}
+
+static void
+test_access_follows_the_mode (VtFs *f, gconstpointer data)
+{
+  g_autofree char *path = vt_fs_path (f, "f");
+  guint64 nodeid;
+
+  if (!is_root ())
+    return;
+  vt_fs_put (f, "f", "x");
+  g_assert_cmpint (chown (path, 10, 20), ==, 0);
+  g_assert_cmpint (chmod (path, 0640), ==, 0);
+  g_assert_cmpint (vt_fuse_lookup (f->c, 1, "f", &nodeid, NULL), ==, 0);
+  g_assert_cmpint (access_as (f, nodeid, 10, 99, R_OK | W_OK), ==, 0);
+  g_assert_cmpint (access_as (f, nodeid, 11, 20, R_OK), ==, 0);
+  g_assert_cmpint (access_as (f, nodeid, 11, 20, W_OK), ==, -EACCES);
+  g_assert_cmpint (access_as (f, nodeid, 11, 21, R_OK), ==, -EACCES);
+  g_assert_cmpint (access_as (f, nodeid, 0, 0, R_OK | W_OK), ==, 0);
+  g_assert_cmpint (access_as (f, nodeid, 0, 0, X_OK), ==, -EACCES);
+}
+
+/* Extended attributes. */
+
+static gssize
+get_xattr (VtFs *f, guint64 nodeid, const char *name, void *value, guint32 size)
+{
+  struct fuse_getxattr_in in = { .size = size };
+  struct fuse_getxattr_out out = { 0 };
+  gssize n = vt_fuse_call (f->c, FUSE_GETXATTR, nodeid, &in, sizeof in, name,
+                           strlen (name) + 1, size > 0 ? value : (void *) &out,
+                           size > 0 ? size : sizeof out);
+
+  return n >= 0 && size == 0 ? (gssize) out.size : n;
+}
+
+static int
+set_xattr (VtFs *f, guint64 nodeid, const char *name, const void *value,
+           guint32 size, guint32 flags)
+{
+  struct fuse_setxattr_in in = { .size = size, .flags = flags };
+  gsize args_len = (f->c->flags & FUSE_SETXATTR_EXT) != 0
+                       ? sizeof in
+                       : FUSE_COMPAT_SETXATTR_IN_SIZE;
+  gsize name_len = strlen (name) + 1;
+  g_autofree guint8 *tail = g_malloc (name_len + size);
+
+  memcpy (tail, name, name_len);
+  memcpy (tail + name_len, value, size);
+  return (int) vt_fuse_call (f->c, FUSE_SETXATTR, nodeid, &in, args_len, tail,
+                             name_len + size, NULL, 0);
+}
+
+static void
+test_extended_attributes_are_kept (VtFs *f, gconstpointer data)
+{
+  char value[300], names[300];
+  guint64 nodeid;
+  struct fuse_getxattr_in list = { .size = sizeof names };
+  gssize n;
+
+  vt_fs_put (f, "f", "x");
+  g_assert_cmpint (vt_fuse_lookup (f->c, 1, "f", &nodeid, NULL), ==, 0);
+  if (set_xattr (f, nodeid, "user.a", "value", 5, 0) == -EOPNOTSUPP) {
+    g_test_skip ("the file system of /tmp has no extended attributes");
+    return;
+  }
+  g_assert_cmpint (get_xattr (f, nodeid, "user.a", value, 300), ==, 5);
+  g_assert_cmpmem (value, 5, "value", 5);
+  g_assert_cmpint (get_xattr (f, nodeid, "user.a", NULL, 0), ==, 5);
+  g_assert_cmpint (get_xattr (f, nodeid, "user.a", value, 3), ==, -ERANGE);
+  g_assert_cmpint (get_xattr (f, nodeid, "user.none", value, 300), ==,
+                   -ENODATA);
+  g_assert_cmpint (set_xattr (f, nodeid, "user.a", "v", 1, XATTR_CREATE), ==,
+                   -EEXIST);
+  g_assert_cmpint (set_xattr (f, nodeid, "user.b", "", 0, XATTR_REPLACE), ==,
+                   -ENODATA);
+  n = vt_fuse_call (f->c, FUSE_LISTXATTR, nodeid, &list, sizeof list, NULL, 0,
+                    names, sizeof names);
+  g_assert_cmpint (n, >=, 7);
+  g_assert_nonnull (memmem (names, (gsize) n, "user.a", 7));
+  g_assert_cmpint (vt_fuse_call (f->c, FUSE_REMOVEXATTR, nodeid, NULL, 0,
+                                 "user.a", 7, NULL, 0),
+                   ==, 0);
+  g_assert_cmpint (get_xattr (f, nodeid, "user.a", value, 300), ==, -ENODATA);
+}
+
+static void
+test_without_the_option_there_are_none (VtFs *f, gconstpointer data)
+{
+  char value[8];
+
+  g_assert_cmpint (get_xattr (f, 1, "user.a", value, 8), ==, -ENOSYS);
+  g_assert_cmpint (set_xattr (f, 1, "user.a", "v", 1, 0), ==, -ENOSYS);
+  g_assert_cmphex (f->c->flags & (FUSE_POSIX_ACL | FUSE_DONT_MASK |
+                                  FUSE_SETXATTR_EXT | FUSE_HANDLE_KILLPRIV_V2),
+                   ==, 0);
+}
+
+static void
+test_acls_come_with_their_three_flags (VtFs *f, gconstpointer data)
+{
+  guint64 acl = FUSE_POSIX_ACL | FUSE_DONT_MASK | FUSE_SETXATTR_EXT;
+
+  g_assert_cmphex (f->c->flags & acl, ==, data == &with_xattr ? acl : 0);
+  g_assert_cmphex (f->c->flags & FUSE_HANDLE_KILLPRIV_V2, !=, 0);
+}
+
+/* With DONT_MASK the umask comes along, and a default ACL replaces it. */
+static void
+test_the_umask_is_applied_for_the_guest (VtFs *f, gconstpointer data)
+{
+  struct fuse_mkdir_in in = { .mode = 0777, .umask = 027 };
+  struct fuse_entry_out out;
+
+  g_assert_cmpint (vt_fuse_call (f->c, FUSE_MKDIR, 1, &in, sizeof in, "a", 2,
+                                 &out, sizeof out),
+                   ==, sizeof out);
+  g_assert_cmpuint (out.attr.mode & 07777, ==, 0750);
+  in.umask = 0;
+  g_assert_cmpint (vt_fuse_call (f->c, FUSE_MKDIR, 1, &in, sizeof in, "b", 2,
+                                 &out, sizeof out),
+                   ==, sizeof out);
+  g_assert_cmpuint (out.attr.mode & 07777, ==, 0777);
+}
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+#define ADD(name, func) VT_FS_TEST ("/fs/attr/" name, NULL, func)
+#define ADD_WITH(name, config, func)                                           \
+  VT_FS_TEST ("/fs/attr/" name, &config, func)
+  ADD ("set", test_mode_size_and_times_are_set);
+  ADD ("absurd", test_absurd_sizes_are_refused);
+  ADD ("truncate", test_a_reading_handle_does_not_hinder_truncation);
+  ADD ("owner", test_owners_are_changed);
+  ADD ("caller", test_new_files_belong_to_the_caller);
+  ADD ("group", test_a_supplementary_group_keeps_the_set_gid_bit);
+  ADD ("statx", test_the_birth_time_is_told);
+  ADD ("statfs", test_the_file_system_is_described);
+  ADD ("access", test_access_follows_the_mode);
+  ADD_WITH ("xattr", with_xattr, test_extended_attributes_are_kept);
+  ADD_WITH ("xattr/old", without_acl, test_extended_attributes_are_kept);
+  ADD ("xattr/none", test_without_the_option_there_are_none);
+  ADD_WITH ("acl", with_xattr, test_acls_come_with_their_three_flags);
+  ADD_WITH ("acl/never", without_acl, test_acls_come_with_their_three_flags);
+  ADD_WITH ("umask", with_xattr, test_the_umask_is_applied_for_the_guest);
+  return g_test_run ();
+}
