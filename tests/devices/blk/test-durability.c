@@ -80,27 +80,6 @@ check_events (Fixture *f, const char *expected)
   g_assert_cmpstr (events, ==, expected);
 }
 
-static guint8
-write_page (Fixture *f, guint64 page)
-{
-  guint8 data[PAGE];
-
-  memset (data, 0x11, sizeof data);
-  return vt_blk_write (f->rings[0], page * (PAGE / SECTOR), data, sizeof data);
-}
-
-static void
-expect_page (Fixture *f, guint64 page, guint8 status)
-{
-  g_assert_cmpuint (write_page (f, page), ==, status);
-}
-
-static void
-expect_flush (Fixture *f, guint ring, guint8 status)
-{
-  g_assert_cmpuint (vt_blk_flush (f->rings[ring]), ==, status);
-}
-
 /* A request that is not waited for; free it after finish(). */
 static VtBlkRequest *
 begin (Fixture *f, guint ring, guint32 type, guint64 sector, guint32 len)
@@ -118,6 +97,34 @@ finish (Fixture *f, guint ring, VtBlkRequest *request, guint8 status)
   g_assert_true (vt_ring_take (f->rings[ring], NULL) == request);
   g_assert_cmpuint (*request->status, ==, status);
   g_free (request);
+}
+
+/* Every request has memory of its own: ThreadSanitizer cannot see that two
+ * queues' threads take turns with it, because they meet in guest memory, which
+ * is mapped twice here. */
+static guint8
+run (Fixture *f, guint ring, guint32 type, guint64 sector, guint32 len)
+{
+  VtBlkRequest *request = begin (f, ring, type, sector, len);
+  guint8 status;
+
+  g_assert_true (vt_ring_take (f->rings[ring], NULL) == request);
+  status = *request->status;
+  g_free (request);
+  return status;
+}
+
+static void
+expect_page (Fixture *f, guint64 page, guint8 status)
+{
+  g_assert_cmpuint (run (f, 0, VIRTIO_BLK_T_OUT, page * (PAGE / SECTOR), PAGE),
+                    ==, status);
+}
+
+static void
+expect_flush (Fixture *f, guint ring, guint8 status)
+{
+  g_assert_cmpuint (run (f, ring, VIRTIO_BLK_T_FLUSH, 0, 0), ==, status);
 }
 
 static void
@@ -415,8 +422,6 @@ static void
 test_an_io_error_is_the_guest_s (Fixture *f, gconstpointer data)
 {
   static const int errors[] = { EIO, ENOSPC, EDQUOT, EINVAL };
-  guint8 sector[SECTOR];
-
   start (f, "writeback", ALL_FEATURES);
   for (guint i = 0; i < G_N_ELEMENTS (errors); i++) {
     fail_with (f, VT_FAULT_WRITE, errors[i]);
@@ -424,10 +429,10 @@ test_an_io_error_is_the_guest_s (Fixture *f, gconstpointer data)
     fail_with (f, VT_FAULT_WRITE, 0);
     expect_page (f, i, VIRTIO_BLK_S_OK);
     fail_with (f, VT_FAULT_READ, errors[i]);
-    g_assert_cmpuint (vt_blk_read (f->rings[1], 0, sector, SECTOR), ==,
+    g_assert_cmpuint (run (f, 1, VIRTIO_BLK_T_IN, 0, SECTOR), ==,
                       VIRTIO_BLK_S_IOERR);
     fail_with (f, VT_FAULT_READ, 0);
-    g_assert_cmpuint (vt_blk_read (f->rings[1], 0, sector, SECTOR), ==,
+    g_assert_cmpuint (run (f, 1, VIRTIO_BLK_T_IN, 0, SECTOR), ==,
                       VIRTIO_BLK_S_OK);
   }
   expect_flush (f, 0, VIRTIO_BLK_S_OK);
