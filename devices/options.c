@@ -7,26 +7,17 @@
  */
 #include "devices/options.h"
 
-#include <errno.h>
-#include <math.h>
 #include <string.h>
 
+#include "devices/key-value.h"
 #include "devices/nearest.h"
-
-/* What a value's text means, by its key's type. */
-typedef union {
-  const char *string; /* STRING, PATH, ENUM */
-  gboolean boolean;
-  guint64 number; /* UINT, SIZE */
-  gdouble seconds;
-} Value;
 
 /* A key that was set, or a default of the tables. */
 typedef struct {
   char *key;
-  char *text;      /* as given; a PATH becomes absolute when checked */
-  const VdKey *in; /* its table entry; NULL before the check */
-  Value value;     /* valid if in is set */
+  char *text;       /* as given; a PATH becomes absolute when checked */
+  const VdKey *in;  /* its table entry; NULL before the check */
+  VdKeyValue value; /* valid if in is set; a string is text */
 } Entry;
 
 struct VdOptions {
@@ -182,150 +173,22 @@ merge_tables (VdOptions *options, const VdKey *const *tables)
         g_ptr_array_add (options->known, (gpointer) key);
 }
 
-static gboolean
-parse_bool (const char *text, gboolean *ret)
-{
-  static const char *const words[][2] = {
-    { "no", "yes" }, { "false", "true" }, { "off", "on" }, { "0", "1" }
-  };
-
-  for (guint i = 0; i < G_N_ELEMENTS (words); i++)
-    for (guint value = 0; value < 2; value++)
-      if (strcmp (text, words[i][value]) == 0) {
-        *ret = value == 1;
-        return TRUE;
-      }
-  return FALSE;
-}
-
-/* @ret_end: what follows the digits; may be NULL if nothing may. */
-static gboolean
-parse_number (const char *text, guint base, guint64 *ret, const char **ret_end)
-{
-  char *end;
-
-  /* strtoull takes spaces and a sign, which no key means. */
-  if (!g_ascii_isdigit (text[0]))
-    return FALSE;
-  errno = 0;
-  *ret = g_ascii_strtoull (text, &end, base);
-  if (errno != 0 || end == text)
-    return FALSE;
-  if (ret_end != NULL)
-    *ret_end = end;
-  return ret_end != NULL || *end == '\0';
-}
-
-static gboolean
-parse_size (const char *text, guint64 *ret)
-{
-  static const char units[] = "kMGT";
-  const char *end, *unit;
-  guint shift = 0;
-
-  if (!parse_number (text, 10, ret, &end))
-    return FALSE;
-  if (*end != '\0') {
-    unit = strchr (units, *end == 'K' ? 'k' : *end);
-    if (unit == NULL || end[1] != '\0')
-      return FALSE;
-    shift = 10 * (guint) (unit - units + 1);
-  }
-  if (*ret > G_MAXUINT64 >> shift)
-    return FALSE;
-  *ret <<= shift;
-  return TRUE;
-}
-
-static gboolean
-parse_seconds (const char *text, gdouble *ret)
-{
-  char *end;
-
-  /* Digits and a point only: strtod also takes "inf", "nan" and hexadecimal. */
-  if (text[strspn (text, "0123456789.")] != '\0' || *text == '\0')
-    return FALSE;
-  *ret = g_ascii_strtod (text, &end);
-  return *end == '\0' && isfinite (*ret);
-}
-
-static gboolean
-in_choices (const char *text, const char *const *choices)
-{
-  return g_strv_contains (choices, text);
-}
-
-static char *
-describe_range (const VdKey *key)
-{
-  if (key->max != 0)
-    return g_strdup_printf ("%" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT,
-                            key->min, key->max);
-  if (key->min != 0)
-    return g_strdup_printf ("at least %" G_GUINT64_FORMAT, key->min);
-  return g_strdup ("not negative");
-}
-
-/* Returns: (transfer full): what a value of this key looks like. */
-static char *
-describe_type (const VdKey *key)
-{
-  g_autofree char *range = describe_range (key);
-  g_autofree char *choices = NULL;
-
-  switch (key->type) {
-  case VD_KEY_STRING: return g_strdup ("a text");
-  case VD_KEY_PATH: return g_strdup ("a path");
-  case VD_KEY_BOOL: return g_strdup ("yes or no");
-  case VD_KEY_UINT: return g_strdup_printf ("a number, %s", range);
-  case VD_KEY_SIZE:
-    return g_strdup_printf ("bytes, %s; suffixes k, M, G, T", range);
-  case VD_KEY_SECONDS: return g_strdup ("seconds, such as 0.5");
-  case VD_KEY_ENUM: break;
-  }
-  choices = g_strjoinv (", ", (char **) key->choices);
-  return g_strdup_printf ("one of %s", choices);
-}
-
-static gboolean
-in_range (const VdKey *key, guint64 number)
-{
-  return number >= key->min && (key->max == 0 || number <= key->max);
-}
-
-/* Turns the text of @entry into its value. */
+/* Turns the text of @entry into its value; a path becomes absolute. */
 static gboolean
 parse_value (const VdOptions *options, Entry *entry)
 {
   const VdKey *key = entry->in;
-  Value *value = &entry->value;
+  const char *text = entry->text;
+  gboolean is_fd = (key->flags & VD_KEY_FD) && g_str_has_prefix (text, "fd:");
 
-  switch (key->type) {
-  case VD_KEY_STRING: value->string = entry->text; return TRUE;
-  case VD_KEY_PATH:
-    if (*entry->text == '\0')
-      return FALSE;
-    if (!g_path_is_absolute (entry->text) &&
-        !((key->flags & VD_KEY_FD) && g_str_has_prefix (entry->text, "fd:"))) {
-      g_autofree char *text = entry->text;
-
-      entry->text = g_canonicalize_filename (text, options->base_dir);
-    }
-    value->string = entry->text;
-    return TRUE;
-  case VD_KEY_BOOL: return parse_bool (entry->text, &value->boolean);
-  case VD_KEY_UINT:
-    return parse_number (entry->text, 0, &value->number, NULL) &&
-           in_range (key, value->number);
-  case VD_KEY_SIZE:
-    return parse_size (entry->text, &value->number) &&
-           in_range (key, value->number);
-  case VD_KEY_SECONDS: return parse_seconds (entry->text, &value->seconds);
-  case VD_KEY_ENUM:
-    value->string = entry->text;
-    return in_choices (entry->text, key->choices);
+  if (!vd_key_parse (key, text, &entry->value))
+    return FALSE;
+  if (key->type == VD_KEY_PATH && !is_fd && !g_path_is_absolute (text)) {
+    entry->value.string = vd_options_resolve (options, text);
+    g_free (entry->text);
+    entry->text = (char *) entry->value.string;
   }
-  g_assert_not_reached ();
+  return TRUE;
 }
 
 static gboolean
@@ -336,7 +199,7 @@ check_value (const VdOptions *options, Entry *entry, GError **error)
 
   if (parse_value (options, entry))
     return TRUE;
-  want = describe_type (entry->in);
+  want = vd_key_describe (entry->in);
   if (entry->in->type == VD_KEY_ENUM)
     near = vd_nearest (entry->text, entry->in->choices);
   fail (options, VD_OPTIONS_ERROR_BAD_VALUE, entry->key, entry->text, error,
@@ -518,22 +381,11 @@ vd_options_set_error (const VdOptions *options, const char *key, GError **error,
         entry != NULL ? entry->text : NULL, error, "%s", why);
 }
 
-/* Whether two texts of one type mean the same: "4k" is "4096". */
 static gboolean
 same_value (const Entry *a, const Entry *b)
 {
-  if (a == NULL || b == NULL)
-    return a == b;
-  switch (a->in->type) {
-  case VD_KEY_BOOL: return a->value.boolean == b->value.boolean;
-  case VD_KEY_UINT:
-  case VD_KEY_SIZE: return a->value.number == b->value.number;
-  case VD_KEY_SECONDS: return a->value.seconds == b->value.seconds;
-  case VD_KEY_STRING:
-  case VD_KEY_PATH:
-  case VD_KEY_ENUM: break;
-  }
-  return strcmp (a->value.string, b->value.string) == 0;
+  return a == NULL || b == NULL ? a == b
+                                : vd_key_equal (a->in, &a->value, &b->value);
 }
 
 /* Looks for a key of @entries that @other has not or not alike.
