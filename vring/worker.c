@@ -169,8 +169,9 @@ static bool
 uring_disarm (VdWorker *worker, VdQueue *queue)
 {
   if (queue->kick_armed && !queue->kick_canceled) {
-    io_uring_prep_poll_remove (uring_sqe (worker, TAG_NONE),
-                               (guintptr) queue | TAG_KICK);
+    /* POLL_REMOVE fails with EALREADY while a kick is being delivered. */
+    io_uring_prep_cancel64 (uring_sqe (worker, TAG_NONE),
+                            (guintptr) queue | TAG_KICK, 0);
     queue->kick_canceled = true;
   }
   return !queue->kick_armed;
