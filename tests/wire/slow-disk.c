@@ -19,6 +19,7 @@ set_up (VtSlowDisk *f, gconstpointer data)
 {
   if (why_not)
     return;
+  f->requests = g_ptr_array_new_with_free_func (g_free);
   f->fs = vt_fault_fs_new (VT_SLOW_SIZE);
   f->daemon = vt_daemon_new ();
   f->image = vt_daemon_image (f->daemon, "fast.img", VT_SLOW_SIZE);
@@ -44,6 +45,7 @@ tear_down (VtSlowDisk *f, gconstpointer data)
   vt_daemon_free (f->daemon);
   vt_fault_fs_free (f->fs);
   g_free (f->image);
+  g_ptr_array_unref (f->requests);
 }
 
 typedef struct {
@@ -78,9 +80,13 @@ void
 vt_slow_disk_begin (VtSlowDisk *f, VtRing *ring, guint n)
 {
   f->fs->faults->hold = 1 << VT_FAULT_SYNC;
-  for (guint i = 0; i < n; i++)
-    g_assert_true (vt_blk_add (
-        ring, vt_blk_request_new (ring->guest, VIRTIO_BLK_T_FLUSH, 0, 0)));
+  for (guint i = 0; i < n; i++) {
+    VtBlkRequest *request =
+        vt_blk_request_new (ring->guest, VIRTIO_BLK_T_FLUSH, 0, 0);
+
+    g_ptr_array_add (f->requests, request);
+    g_assert_true (vt_blk_add (ring, request));
+  }
   vt_ring_kick (ring);
   vt_fault_wait_held (f->fs, 1);
   vt_slow_disk_ask_id (ring); /* so those before it were taken as well */
@@ -91,7 +97,7 @@ void
 vt_slow_disk_end (VtSlowDisk *f, VtRing *ring, guint n)
 {
   for (guint i = 0; i < n; i++) {
-    g_autofree VtBlkRequest *request = vt_ring_take (ring, NULL);
+    VtBlkRequest *request = vt_ring_take (ring, NULL);
 
     g_assert_cmpuint (*request->status, ==, VIRTIO_BLK_S_OK);
   }

@@ -13,8 +13,9 @@
 typedef struct {
   VtDaemon *daemon;
   VtFaultFs *fs;
-  VtMachine *vm; /* of the device "slow", two rings; not connected */
-  char *image;   /* of the device "fast" */
+  VtMachine *vm;       /* of the device "slow", two rings; not connected */
+  char *image;         /* of the device "fast" */
+  GPtrArray *requests; /* of vt_slow_disk_begin() */
 } VtSlowDisk;
 
 /* Once, before g_test_run().  Returns: whether slow disks can be made; if not,

@@ -86,8 +86,6 @@ static void
 flood_disk (VtRing *ring)
 {
   VtBlkRequest *requests[21];
-  VtRegion *region = ring->guest->current;
-  gsize used = region->used;
   guint n = G_N_ELEMENTS (requests);
 
   for (guint i = 0; i < n; i++) {
@@ -102,8 +100,6 @@ flood_disk (VtRing *ring)
   }
   for (guint i = 0; i < n; i++)
     g_free (requests[i]);
-  if (!(ring->flags & VT_RING_INDIRECT))
-    vt_region_rewind (region, used);
 }
 
 /* A firmware that uses one queue, then two drivers, then a reconnect. */
@@ -135,14 +131,15 @@ static void
 test_generic (Fixture *f, gconstpointer data)
 {
   VtMachine *m = f->machine;
-  guint8 *mem = vt_guest_alloc (m->guest, 64, 1);
-  VtBuf bufs[] = { { mem, 20, FALSE }, { mem + 32, 20, TRUE } };
   guint32 values[2], actual;
 
   vt_machine_connect (m, f->daemon, "toy", 8);
   for (guint life = 0; life < 3; life++) {
     vt_machine_start (m);
     for (guint i = 0; i < 2; i++) {
+      guint8 *mem = vt_ring_scratch (m->rings[i], 64);
+      VtBuf bufs[] = { { mem, 20, FALSE }, { mem + 32, 20, TRUE } };
+
       g_snprintf ((char *) mem, 20, "life %u, ring %u", life, i);
       memset (mem + 32, 0, 20);
       g_assert_true (vt_ring_add (m->rings[i], bufs, 2, mem));

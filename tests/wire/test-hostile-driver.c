@@ -316,15 +316,22 @@ table_that_is_the_ring (VtAttack *a)
 
 /* --- Requests --- */
 
+/* Stops the ring, broken or not, and starts it empty. */
+static void
+restart (VtAttack *a)
+{
+  vt_get_vring_base (a->fe, 0);
+  vt_ring_reset (a->ring, 0);
+  g_assert_true (vt_set_vring_base (a->fe, 0, 0));
+  g_assert_true (vt_set_vring_kick (a->fe, 0, a->ring->kick_fd));
+}
+
 /* The device may fail such a request or break the ring, but not more. */
 static void
 settle (VtAttack *a)
 {
   vt_attack_witness (a);
-  vt_get_vring_base (a->fe, 0);
-  vt_ring_reset (a->ring, 0);
-  g_assert_true (vt_set_vring_base (a->fe, 0, 0));
-  g_assert_true (vt_set_vring_kick (a->fe, 0, a->ring->kick_fd));
+  restart (a);
   vt_attack_read (a->ring, 1);
 }
 
@@ -388,6 +395,20 @@ random_request (VtAttack *a, guint8 *memory)
   submit (a->ring, 0);
 }
 
+/* The disk was written to; what other attacks read has to come back. */
+static void
+restore_pattern (VtAttack *a)
+{
+  guint64 words[64];
+
+  for (guint64 sector = 0; sector < 2048; sector++) {
+    for (guint i = 0; i < G_N_ELEMENTS (words); i++)
+      words[i] = sector << 8 | i;
+    g_assert_cmpuint (vt_blk_write (a->ring, sector, words, sizeof words), ==,
+                      VIRTIO_BLK_S_OK);
+  }
+}
+
 static void
 random_requests (VtAttack *a)
 {
@@ -396,25 +417,11 @@ random_requests (VtAttack *a)
   vt_attack_start (a);
   for (guint i = 0; i < 300; i++) {
     random_request (a, memory);
-    if (i % 10 == 9) {
-      vt_get_vring_base (a->fe, 0);
-      vt_ring_reset (a->ring, 0);
-      g_assert_true (vt_set_vring_base (a->fe, 0, 0));
-      g_assert_true (vt_set_vring_kick (a->fe, 0, a->ring->kick_fd));
-    }
+    if (i % 10 == 9)
+      restart (a);
   }
-  /* The disk was written to; its pattern has to come back. */
-  memset (memory, 0, 1 << 17);
-  for (guint64 sector = 0; sector < 2048; sector++) {
-    guint64 *words = (guint64 *) (void *) memory;
-
-    for (guint i = 0; i < 64; i++)
-      words[i] = sector << 8 | i;
-    if (sector % 512 == 0)
-      settle (a);
-    g_assert_cmpuint (vt_blk_write (a->ring, sector, memory, 512), ==,
-                      VIRTIO_BLK_S_OK);
-  }
+  restore_pattern (a);
+  settle (a);
 }
 
 /* What a guest changes while the device looks at it. */
@@ -458,7 +465,7 @@ memory_that_changes_under_the_device (VtAttack *a)
 
     vt_ring_raw_publish (a->ring, base + 8);
     vt_ring_kick_always (a->ring);
-    if (i % 4 == 3) { /* it is broken by now, or soon */
+    if (i % 4 == 3) { /* it may be broken by now */
       vt_get_vring_base (a->fe, 0);
       g_assert_true (vt_set_vring_base (a->fe, 0, a->ring->published));
       g_assert_true (vt_set_vring_kick (a->fe, 0, a->ring->kick_fd));
