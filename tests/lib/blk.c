@@ -56,25 +56,28 @@ vt_blk_run (VtRing *ring, VtBlkRequest *request)
   return *request->status;
 }
 
+#define SCRATCH_DATA 512 /* header and status are before it */
+
 /* @out, @in: data to write or where to put what was read; NULL: none. */
 static guint8
 run_once (VtRing *ring, guint32 type, guint64 sector, const void *out, void *in,
           guint32 data_len)
 {
-  VtRegion *region = ring->guest->current;
-  gsize used = region->used;
-  g_autofree VtBlkRequest *request =
-      vt_blk_request_new (ring->guest, type, sector, data_len);
-  gsize used_with_request = region->used;
+  guint8 *memory = vt_ring_scratch (ring, SCRATCH_DATA + data_len);
+  VtBlkRequest request = { .header = (void *) memory,
+                           .status = memory + sizeof *request.header,
+                           .data = memory + SCRATCH_DATA,
+                           .data_len = data_len };
   guint8 status;
 
+  *request.header =
+      (struct virtio_blk_outhdr){ .type = GUINT32_TO_LE (type),
+                                  .sector = GUINT64_TO_LE (sector) };
   if (out)
-    memcpy (request->data, out, data_len);
-  status = vt_blk_run (ring, request);
+    memcpy (request.data, out, data_len);
+  status = vt_blk_run (ring, &request);
   if (in)
-    memcpy (in, request->data, data_len);
-  if (region->used == used_with_request) /* no new indirect table after it */
-    vt_region_rewind (region, used);
+    memcpy (in, request.data, data_len);
   return status;
 }
 

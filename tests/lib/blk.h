@@ -31,7 +31,7 @@ gboolean vt_blk_add (VtRing *ring, VtBlkRequest *request);
  * Returns: the status, VIRTIO_BLK_S_*. */
 guint8 vt_blk_run (VtRing *ring, VtBlkRequest *request);
 
-/* One whole read or write, whose data is copied.  Guest memory is given back.
+/* One whole read or write, whose data is copied; in the ring's scratch memory.
  * Returns: the status. */
 guint8 vt_blk_read (VtRing *ring, guint64 sector, void *data, guint32 data_len);
 guint8

@@ -361,6 +361,24 @@ vt_daemon_usage (VtDaemon *daemon)
                     .n_maps = count_maps (daemon->pid) };
 }
 
+/* Returns: (transfer full): what each descriptor of the daemon is. */
+static char *
+list_fds (VtDaemon *daemon)
+{
+  g_autofree char *path = g_strdup_printf ("/proc/%d/fd", daemon->pid);
+  g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
+  GString *text = g_string_new (NULL);
+  const char *name;
+
+  while ((name = g_dir_read_name (dir))) {
+    g_autofree char *link = g_build_filename (path, name, NULL);
+    g_autofree char *target = g_file_read_link (link, NULL);
+
+    g_string_append_printf (text, " %s:%s", name, target ? target : "?");
+  }
+  return g_string_free (text, FALSE);
+}
+
 void
 vt_daemon_wait_usage (VtDaemon *daemon, VtUsage limit)
 {
@@ -372,10 +390,14 @@ vt_daemon_wait_usage (VtDaemon *daemon, VtUsage limit)
     if (now.n_fds <= limit.n_fds && now.n_threads <= limit.n_threads &&
         now.n_maps <= limit.n_maps)
       return;
-    if (g_get_monotonic_time () > end)
-      g_error ("fds %u, threads %u, mappings %u; expected at most %u, %u, %u",
+    if (g_get_monotonic_time () > end) {
+      g_autofree char *fds = list_fds (daemon);
+
+      g_error ("fds %u, threads %u, mappings %u; expected at most %u, %u, "
+               "%u;%s",
                now.n_fds, now.n_threads, now.n_maps, limit.n_fds,
-               limit.n_threads, limit.n_maps);
+               limit.n_threads, limit.n_maps, fds);
+    }
     g_usleep (1000);
   }
 }

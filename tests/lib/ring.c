@@ -419,6 +419,16 @@ vt_ring_wait_error (VtRing *ring, int timeout_ms)
   return vt_wait_readable (ring->err_fd, timeout_ms);
 }
 
+void *
+vt_ring_scratch (VtRing *ring, gsize len)
+{
+  if (len > ring->scratch_len) {
+    ring->scratch = vt_guest_alloc (ring->guest, len, 4096);
+    ring->scratch_len = len;
+  }
+  return ring->scratch;
+}
+
 guint
 vt_ring_n_in_flight (const VtRing *ring)
 {

@@ -61,6 +61,8 @@ typedef struct {
   guint16 *free_descs; /* stack of free descriptors */
   guint n_free;        /* their number */
   VtRingSlot *slots;   /* by descriptor */
+  void *scratch;       /* vt_ring_scratch() */
+  gsize scratch_len;
 } VtRing;
 
 /* @size: entries, a power of 2 */
@@ -115,6 +117,11 @@ guint64 vt_ring_drain_calls (VtRing *ring);
 
 /* Waits for the error eventfd.  Returns: whether the ring was broken. */
 gboolean vt_ring_wait_error (VtRing *ring, int timeout_ms);
+
+/* Returns: guest memory of the ring's own, the same at each call as long as it
+ * is large enough.  Rings do not share theirs: the daemon serves them in
+ * several threads, and ThreadSanitizer does not see the driver's order. */
+void *vt_ring_scratch (VtRing *ring, gsize len);
 
 /* Chains that the device has not used yet. */
 guint vt_ring_n_in_flight (const VtRing *ring);
