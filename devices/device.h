@@ -94,6 +94,8 @@ struct VdDevice {
   guint16 virtio_id;      /* VIRTIO_ID_* */
   guint16 n_queues;       /* rings the device serves, 0 to 1024 */
   guint max_threads;      /* of its pool; 0: the default */
+  gboolean resubmits;     /* a request may be done twice: in-flight tracking is
+                       * offered, and a successor submits it again */
   gboolean offer_config;  /* whether GET_CONFIG is offered */
   VdConfig config;        /* CONTROL */
 

@@ -85,8 +85,8 @@ static const VdMessageRule rules[] = {
   R (POSTCOPY_ADVISE,           EMPTY,    0, 0, PAGEFAULT,           OWN, NO),
   R (POSTCOPY_LISTEN,           EMPTY,    0, 0, PAGEFAULT,           ACK, NO),
   R (POSTCOPY_END,              EMPTY,    0, 0, PAGEFAULT,           OWN, NO),
-  R (GET_INFLIGHT_FD,           INFLIGHT, 0, 0, INFLIGHT_SHMFD,      OWN, NO),
-  R (SET_INFLIGHT_FD,           INFLIGHT, 1, 1, INFLIGHT_SHMFD,      ACK, NO),
+  R (GET_INFLIGHT_FD,           INFLIGHT, 0, 0, INFLIGHT_SHMFD,      OWN, YES),
+  R (SET_INFLIGHT_FD,           INFLIGHT, 1, 1, INFLIGHT_SHMFD,      ACK, YES),
   R (GPU_SET_SOCKET,            EMPTY,    1, 1, ANY,                 ACK, NO),
   R (RESET_DEVICE,              EMPTY,    0, 0, RESET_DEVICE,        ACK, YES),
   R (VRING_KICK,                STATE,    0, 0, INBAND_NOTIFICATIONS, ACK, NO),
@@ -199,17 +199,6 @@ check_config (const VdMessage *message, const char *name, gboolean header_only,
 }
 
 static gboolean
-check_inflight (const VdMessage *message, const char *name, GError **error)
-{
-  if (message->header.size == INFLIGHT_MIN ||
-      message->header.size == sizeof (VdWireInflight))
-    return TRUE;
-  g_set_error (error, VD_MESSAGE_ERROR, VD_MESSAGE_ERROR_SIZE,
-               "%s: payload of %u bytes", name, message->header.size);
-  return FALSE;
-}
-
-static gboolean
 check_vring_fd (const VdMessage *message, const char *name, GError **error)
 {
   guint n = message->payload.u64 & VD_VRING_NOFD_MASK ? 0 : 1;
@@ -227,8 +216,6 @@ check_inner (const VdMessage *message, const VdMessageRule *rule,
   case VD_SET_MEM_TABLE: return check_mem_table (message, error);
   case VD_GET_CONFIG: return check_config (message, rule->name, TRUE, error);
   case VD_SET_CONFIG: return check_config (message, rule->name, FALSE, error);
-  case VD_GET_INFLIGHT_FD:
-  case VD_SET_INFLIGHT_FD: return check_inflight (message, rule->name, error);
   case VD_SET_VRING_KICK:
   case VD_SET_VRING_CALL:
   case VD_SET_VRING_ERR: return check_vring_fd (message, rule->name, error);

@@ -49,7 +49,8 @@ struct VdSession {
 
   guint64 features, protocol_features; /* acked */
   VdMap *map;
-  VdDirty *dirty; /* of SET_LOG_BASE; used while LOG_ALL is acked */
+  VdDirty *dirty;       /* of SET_LOG_BASE; used while LOG_ALL is acked */
+  VdInflight *inflight; /* of SET_INFLIGHT_FD */
   VdVring *vrings;
   guint n_vrings;
   gboolean device_started; /* ops->start() since the rings were all stopped */
@@ -81,6 +82,8 @@ typedef enum {
 /* session.c */
 VdHandled vd_session_reply (VdSession *session, const void *payload, gsize size,
                             GError **error);
+VdHandled vd_session_reply_fd (VdSession *session, const void *payload,
+                               gsize size, int fd, GError **error);
 /* Parks the message: @finish is called at once if nothing is pending. */
 VdHandled vd_session_park (VdSession *session, VdFinish finish, GError **error);
 /* One pending thing is done. */
@@ -108,6 +111,10 @@ VdHandled vd_session_set_mem_table (VdSession *session, GError **error);
 VdHandled vd_session_add_mem_reg (VdSession *session, GError **error);
 VdHandled vd_session_rem_mem_reg (VdSession *session, GError **error);
 VdHandled vd_session_set_log_base (VdSession *session, GError **error);
+
+/* session-inflight.c */
+VdHandled vd_session_get_inflight (VdSession *session, GError **error);
+VdHandled vd_session_set_inflight (VdSession *session, GError **error);
 
 /* session-config.c */
 VdHandled vd_session_get_config (VdSession *session, GError **error);

@@ -75,6 +75,7 @@ make_queue (VdVring *vring, GError **error)
     .map = session->map,
     .dirty = vd_session_dirty (session),
     .dirty_ring = vring->dirty_ring,
+    .inflight = session->inflight,
     .kick_fd = vring->kick_fd,
     .call = vring->call,
     .err = vring->err,

@@ -44,14 +44,21 @@ static void session_watch (VdSession *session);
 static void session_advance (VdSession *session);
 
 VdHandled
-vd_session_reply (VdSession *session, const void *payload, gsize size,
-                  GError **error)
+vd_session_reply_fd (VdSession *session, const void *payload, gsize size,
+                     int fd, GError **error)
 {
   return vd_connection_send (session->connection,
                              session->message.header.request, VD_REPLY_FLAGS,
-                             payload, size, -1, error)
+                             payload, size, fd, error)
              ? VD_REPLIED
              : VD_FAILED;
+}
+
+VdHandled
+vd_session_reply (VdSession *session, const void *payload, gsize size,
+                  GError **error)
+{
+  return vd_session_reply_fd (session, payload, size, -1, error);
 }
 
 static VdHandled
@@ -85,8 +92,10 @@ static guint64
 offered_protocol_features (const VdSession *session)
 {
   guint64 config = session->dev->offer_config;
+  guint64 inflight = session->dev->resubmits;
 
-  return PROTOCOL_FEATURES | config << VD_PROTOCOL_F_CONFIG;
+  return PROTOCOL_FEATURES | config << VD_PROTOCOL_F_CONFIG |
+         inflight << VD_PROTOCOL_F_INFLIGHT_SHMFD;
 }
 
 static VdHandled
@@ -138,6 +147,8 @@ handle (VdSession *session, GError **error)
     return reply_u64 (session, VD_MAP_REGIONS_MAX, error);
   case VD_ADD_MEM_REG: return vd_session_add_mem_reg (session, error);
   case VD_REM_MEM_REG: return vd_session_rem_mem_reg (session, error);
+  case VD_GET_INFLIGHT_FD: return vd_session_get_inflight (session, error);
+  case VD_SET_INFLIGHT_FD: return vd_session_set_inflight (session, error);
   case VD_SET_LOG_BASE: return vd_session_set_log_base (session, error);
   case VD_SET_LOG_FD: return VD_DONE; /* nobody waits for it: closed */
   case VD_SET_VRING_NUM:
@@ -257,6 +268,7 @@ session_free (VdSession *session)
   vd_map_unref (session->next_map);
   vd_map_unref (session->map);
   vd_dirty_unref (session->dirty);
+  vd_inflight_unref (session->inflight);
   dev->services = NULL;
   dev->session = NULL;
   if (dev->ops->reset != NULL)

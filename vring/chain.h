@@ -40,10 +40,11 @@ struct VdChain {
   /* Private to vring/. */
   struct VdEpoch *epoch; /* the memory that the buffers point into */
   struct VdChain *next_free;
-  guint16 slot;        /* number of the slot */
-  guint16 id;          /* what the driver calls this chain */
-  guint16 n_ring;      /* packed: the descriptors of the ring that it takes */
-  struct iovec *arena; /* VD_CHAIN_IOV elements, touched on demand */
+  guint16 slot;          /* number of the slot */
+  guint16 id;            /* what the driver calls this chain */
+  guint16 n_ring;        /* packed: the descriptors of the ring that it takes */
+  guint16 inflight_head; /* packed: its first entry of in-flight memory */
+  struct iovec *arena;   /* VD_CHAIN_IOV elements, touched on demand */
   struct iovec few[VD_CHAIN_FEW];
 
   /* While the dirty log is on: where the writable buffers are. */

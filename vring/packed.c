@@ -65,7 +65,7 @@ packed_init (VdQueue *queue, guint32 base)
   if (queue->next_avail >= queue->size || queue->used_idx >= queue->size)
     return "its base is outside the ring";
   queue->used_published = queue->used_signalled = queue->used_idx;
-  return NULL;
+  return queue->inflight_part != NULL ? vd_inflight_packed_init (queue) : NULL;
 }
 
 static inline bool
@@ -116,9 +116,9 @@ walk_indirect (VdQueue *queue, VdChainBuilder *builder,
   return broken;
 }
 
-static const char *
-append (VdQueue *queue, VdChainBuilder *builder,
-        const struct vring_packed_desc *desc)
+const char *
+vd_packed_append (VdQueue *queue, VdChainBuilder *builder,
+                  const struct vring_packed_desc *desc)
 {
   if (!(desc->flags & VRING_DESC_F_INDIRECT))
     return vd_chain_append (builder, desc->addr, desc->len,
@@ -143,7 +143,9 @@ walk (VdQueue *queue, VdChainBuilder *builder)
 
     vd_load_desc (&desc, &descriptors (queue)[at]);
     desc = to_host (desc);
-    broken = append (queue, builder, &desc);
+    broken = vd_packed_append (queue, builder, &desc);
+    if (broken == NULL && queue->inflight_part != NULL)
+      broken = vd_inflight_packed_record (queue, &desc);
     if (broken != NULL)
       return broken;
     chain->id = desc.id; /* that of the last one counts */
@@ -156,9 +158,9 @@ walk (VdQueue *queue, VdChainBuilder *builder)
   }
 }
 
-/* Moves an index on by a chain's descriptors. */
+/* Moves an index on by @n descriptors. */
 static inline void
-advance (const VdQueue *queue, guint16 *index, bool *wrap, guint16 n)
+advance (const VdQueue *queue, guint16 *index, bool *wrap, guint n)
 {
   guint next = *index + n;
 
@@ -169,15 +171,52 @@ advance (const VdQueue *queue, guint16 *index, bool *wrap, guint16 n)
   *index = (guint16) next;
 }
 
+void
+vd_packed_advance (const VdQueue *queue, guint16 *index, bool *wrap, guint n)
+{
+  advance (queue, index, wrap, n);
+}
+
+gboolean
+vd_packed_is_used (const VdQueue *queue, guint16 index, bool wrap)
+{
+  guint16 flags =
+      vd_load16 (&descriptors (queue)[index].flags, memory_order_acquire);
+
+  return !!(flags & AVAIL_BIT) == wrap && !!(flags & USED_BIT) == wrap;
+}
+
+/* Reads the next chain of the ring, or of those to be submitted again. */
+static const char *
+read_chain (VdQueue *queue, VdChainBuilder *builder, bool again)
+{
+  const char *broken;
+
+  if (again)
+    return vd_inflight_packed_again (queue, builder,
+                                     queue->again[queue->next_again++]);
+  if (queue->inflight_part != NULL)
+    vd_inflight_packed_begin (queue, builder->chain);
+  broken = walk (queue, builder);
+  if (broken == NULL && queue->inflight_part != NULL)
+    vd_inflight_packed_pop (queue, builder->chain);
+  if (broken == NULL)
+    advance (queue, &queue->next_avail, &queue->avail_wrap,
+             builder->chain->n_ring);
+  return broken;
+}
+
 static guint
 packed_pop (VdQueue *queue, VdChain **chains, guint max)
 {
   for (guint i = 0; i < max; i++) {
+    bool again = queue->next_again < queue->n_again;
     VdChain *chain;
     VdChainBuilder builder;
     const char *broken;
 
-    if (!is_available (queue, next_flags (queue, memory_order_acquire)))
+    if (!again &&
+        !is_available (queue, next_flags (queue, memory_order_acquire)))
       return i;
     chain = vd_queue_take_slot (queue);
     if (chain == NULL) {
@@ -185,14 +224,13 @@ packed_pop (VdQueue *queue, VdChain **chains, guint max)
       return i;
     }
     vd_chain_begin (&builder, chain);
-    broken = walk (queue, &builder);
+    broken = read_chain (queue, &builder, again);
     if (broken != NULL) {
       vd_queue_return_slot (queue, chain);
       vd_queue_break (queue, broken);
       return i;
     }
     vd_chain_end (&builder);
-    advance (queue, &queue->next_avail, &queue->avail_wrap, chain->n_ring);
     chains[i] = chain;
   }
   return max;
@@ -215,6 +253,8 @@ packed_push (VdQueue *queue, const VdChain *chain, guint32 written)
   } else
     vd_store16 (&desc->flags, flags, memory_order_relaxed);
   advance (queue, &queue->used_idx, &queue->used_wrap, chain->n_ring);
+  if (queue->inflight_part != NULL)
+    vd_inflight_packed_push (queue, chain);
 }
 
 static gboolean
@@ -243,6 +283,8 @@ packed_publish (VdQueue *queue)
 
   if (queue->n_unpublished == 0)
     return FALSE;
+  if (queue->inflight_part != NULL)
+    vd_inflight_packed_prepare (queue);
   vd_store16 (&descriptors (queue)[queue->used_first].flags,
               queue->used_first_flags, memory_order_release);
   vd_dirty_ring (queue,
@@ -250,6 +292,8 @@ packed_publish (VdQueue *queue)
                      queue->used_first * sizeof (struct vring_packed_desc),
                  sizeof (struct vring_packed_desc));
   queue->n_unpublished = 0;
+  if (queue->inflight_part != NULL)
+    vd_inflight_packed_publish (queue);
   queue->used_signalled = queue->used_idx;
   queue->signalled_valid = true;
   atomic_thread_fence (memory_order_seq_cst);

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "vring/dirty.h"
+#include "vring/inflight.h"
 #include "vring/queue.h"
 
 /* Two recently used regions: descriptors, then data, of one guest's memory. */
@@ -103,6 +104,18 @@ struct VdQueue {
   VdEpoch epochs[2];
   guint guard_generation; /* when the epoch's memory was last found whole */
 
+  /* In-flight tracking, if the front-end wants it. */
+  VdInflight *inflight;     /* one reference */
+  void *inflight_part;      /* VdInflightSplit or -Packed; NULL: not tracked */
+  guint64 inflight_counter; /* of the next chain */
+  guint inflight_at,
+      inflight_last;       /* packed: entries of the chain being read */
+  guint16 last_batch_head; /* split */
+  guint16 *batch; /* completed and not published: heads or first entries */
+  guint n_batch;
+  guint16 *again; /* popped by the predecessor, to be submitted again */
+  guint n_again, next_again;
+
   /* Its user. */
   const VdQueueOps *ops;
   gpointer user_data;
@@ -158,6 +171,15 @@ void vd_worker_add_queue (VdWorker *worker, VdQueue *queue);
 VdChain *vd_queue_take_slot (VdQueue *queue);
 void vd_queue_return_slot (VdQueue *queue, VdChain *chain);
 
+/* inflight.c: a chain that a predecessor did not complete. */
+typedef struct {
+  guint64 counter;
+  guint16 head;
+} VdAgain;
+
+/* Makes @again, in the order of its counters, the queue's first chains. */
+void vd_inflight_order (VdQueue *queue, VdAgain *again, guint n);
+
 /* chain.c: puts a slot's buffers together. */
 typedef struct {
   VdChain *chain;
@@ -171,6 +193,35 @@ void vd_chain_begin (VdChainBuilder *builder, VdChain *chain);
 const char *vd_chain_append (VdChainBuilder *builder, guint64 gpa, guint32 len,
                              gboolean writable);
 void vd_chain_end (VdChainBuilder *builder);
+
+/* inflight-split.c.  init: CONTROL, once, recovers; the others keep the memory
+ * when a head is popped, completed, and when a batch was published.
+ * Returns: NULL, or what is wrong with the memory. */
+const char *vd_inflight_split_init (VdQueue *queue);
+void vd_inflight_split_pop (VdQueue *queue, guint16 head);
+void vd_inflight_split_push (VdQueue *queue, guint16 head);
+void vd_inflight_split_publish (VdQueue *queue);
+
+/* inflight-packed.c.  A chain is begun, its descriptors are recorded, then it
+ * is popped; or it is built again from what was recorded.  Completed chains
+ * are prepared before and published after the driver can see them. */
+const char *vd_inflight_packed_init (VdQueue *queue);
+void vd_inflight_packed_begin (VdQueue *queue, VdChain *chain);
+const char *vd_inflight_packed_record (VdQueue *queue,
+                                       const struct vring_packed_desc *desc);
+void vd_inflight_packed_pop (VdQueue *queue, const VdChain *chain);
+const char *vd_inflight_packed_again (VdQueue *queue, VdChainBuilder *builder,
+                                      guint16 head);
+void vd_inflight_packed_push (VdQueue *queue, const VdChain *chain);
+void vd_inflight_packed_prepare (VdQueue *queue);
+void vd_inflight_packed_publish (VdQueue *queue);
+
+/* packed.c, for inflight-packed.c. */
+gboolean vd_packed_is_used (const VdQueue *queue, guint16 index, bool wrap);
+void
+vd_packed_advance (const VdQueue *queue, guint16 *index, bool *wrap, guint n);
+const char *vd_packed_append (VdQueue *queue, VdChainBuilder *builder,
+                              const struct vring_packed_desc *desc);
 
 /* Marks what was just written to the ring, if that is logged. */
 static inline void

@@ -61,6 +61,23 @@ refuse (VdQueue *queue, GError **error, const char *why)
   return NULL;
 }
 
+/* Finds the queue's part of the in-flight memory. */
+static const char *
+take_inflight (VdQueue *queue, const VdQueueSetup *setup)
+{
+  if (setup->inflight == NULL)
+    return NULL;
+  queue->inflight_part =
+      vd_inflight_part (setup->inflight, queue->index, queue->size,
+                        queue->ring_ops == &vd_packed_ops);
+  if (queue->inflight_part == NULL)
+    return "the in-flight memory has no room for it";
+  queue->inflight = vd_inflight_ref (setup->inflight);
+  queue->batch = g_new (guint16, queue->size);
+  queue->again = g_new (guint16, queue->size);
+  return NULL;
+}
+
 VdQueue *
 vd_queue_new (const VdQueueSetup *setup, const VdQueueOps *ops,
               gpointer user_data, VdMailbox *control, GError **error)
@@ -97,7 +114,9 @@ vd_queue_new (const VdQueueSetup *setup, const VdQueueOps *ops,
   if (!queue->ring_ops->find (queue, setup->map, &queue->ring))
     return refuse (queue, error,
                    "it does not lie aligned and whole in one memory region");
-  why = queue->ring_ops->init (queue, setup->base);
+  why = take_inflight (queue, setup);
+  if (why == NULL)
+    why = queue->ring_ops->init (queue, setup->base);
   if (why == NULL && vd_map_is_lost (setup->map))
     why = "the front-end truncated guest memory";
   if (why == NULL && !queue_alloc (queue))
@@ -116,6 +135,9 @@ vd_queue_free (VdQueue *queue)
   }
   if (queue->block != NULL)
     munmap (queue->block, queue->block_len);
+  vd_inflight_unref (queue->inflight);
+  g_free (queue->batch);
+  g_free (queue->again);
   g_free (queue);
 }
 
@@ -229,6 +251,8 @@ serve_batch (VdQueue *queue)
   VdChain *chains[VD_BATCH_MAX];
   guint max = VD_BATCH_MAX, n;
 
+  if (queue->stopping)
+    max = MIN (max, queue->n_again - queue->next_again);
   if (queue->ops->wants != NULL)
     max = MIN (max, queue->ops->wants (queue, queue->user_data));
   n = max > 0 ? queue->ring_ops->pop (queue, chains, max) : 0;
@@ -241,10 +265,19 @@ serve_batch (VdQueue *queue)
   return n;
 }
 
+/* What a predecessor left is submitted again even if we are to stop: the base
+ * that we answer counts it as done. */
+static inline bool
+has_again (const VdQueue *queue)
+{
+  return queue->next_again < queue->n_again;
+}
+
 static inline bool
 running (const VdQueue *queue)
 {
-  return queue->enabled && !queue->broken && !queue->stopping;
+  return queue->enabled && !queue->broken &&
+         (!queue->stopping || has_again (queue));
 }
 
 /* Guest memory may be lost under any access of the last turn. */
@@ -261,6 +294,8 @@ check_memory (VdQueue *queue)
   else if (queue->epoch->dirty != NULL &&
            vd_dirty_is_lost (queue->epoch->dirty))
     vd_queue_break (queue, "the front-end truncated the dirty log");
+  else if (queue->inflight != NULL && vd_inflight_is_lost (queue->inflight))
+    vd_queue_break (queue, "the front-end truncated the in-flight memory");
 }
 
 gboolean
@@ -324,7 +359,8 @@ vd_queue_break (VdQueue *queue, const char *reason)
 gboolean
 vd_queue_stopped (VdQueue *queue)
 {
-  return queue->stopping && queue->n_in_flight == 0;
+  return queue->stopping && queue->n_in_flight == 0 &&
+         !(running (queue) && has_again (queue));
 }
 
 void

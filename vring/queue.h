@@ -13,6 +13,7 @@
 
 #include "vring/chain.h"
 #include "vring/dirty.h"
+#include "vring/inflight.h"
 #include "vring/map.h"
 #include "vring/notifier.h"
 #include "vring/worker.h"
@@ -59,6 +60,8 @@ typedef struct {
   VdMap *map;          /* (transfer none) */
   VdDirty *dirty;      /* (transfer none); NULL: nothing is logged */
   gboolean dirty_ring; /* the ring's own writes are logged as well */
+
+  VdInflight *inflight; /* (transfer none); NULL: not tracked */
 
   /* Borrowed: the session keeps them open until the queue stopped or took
    * others. */

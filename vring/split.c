@@ -84,7 +84,7 @@ split_init (VdQueue *queue, guint32 base)
   queue->no_notify =
       vd_load16 (&used_ring (queue)->flags, memory_order_relaxed) &
       VRING_USED_F_NO_NOTIFY;
-  return NULL;
+  return queue->inflight_part != NULL ? vd_inflight_split_init (queue) : NULL;
 }
 
 static inline struct vring_desc
@@ -173,39 +173,69 @@ available (VdQueue *queue, guint max)
   return MIN (n, max);
 }
 
+/* Pops the chain of @head.  Returns: NULL if that broke the queue. */
+static VdChain *
+pop_head (VdQueue *queue, guint16 head)
+{
+  VdChain *chain;
+  VdChainBuilder builder;
+  const char *broken;
+
+  if (head >= queue->size) {
+    vd_queue_break (queue, "a head is outside the ring");
+    return NULL;
+  }
+  chain = vd_queue_take_slot (queue);
+  if (chain == NULL) {
+    vd_queue_break (queue, "more chains are in flight than the ring has");
+    return NULL;
+  }
+  chain->id = head;
+  vd_chain_begin (&builder, chain);
+  broken = walk (queue, &builder, head);
+  if (broken != NULL) {
+    vd_queue_return_slot (queue, chain);
+    vd_queue_break (queue, broken);
+    return NULL;
+  }
+  vd_chain_end (&builder);
+  return chain;
+}
+
+/* Pops what a predecessor had popped and not completed. */
+static guint
+pop_again (VdQueue *queue, VdChain **chains, guint max)
+{
+  guint n = MIN (max, queue->n_again - queue->next_again);
+
+  for (guint i = 0; i < n; i++) {
+    chains[i] = pop_head (queue, queue->again[queue->next_again]);
+    if (chains[i] == NULL)
+      return i;
+    queue->next_again++;
+  }
+  return n;
+}
+
 static guint
 split_pop (VdQueue *queue, VdChain **chains, guint max)
 {
-  guint n = available (queue, max);
+  guint n;
 
+  if (G_UNLIKELY (queue->next_again < queue->n_again))
+    return pop_again (queue, chains, max);
+  n = available (queue, max);
   for (guint i = 0; i < n; i++) {
     guint16 *at =
         &avail_ring (queue)->ring[queue->next_avail & (queue->size - 1)];
     guint16 head = vd_load16 (at, memory_order_relaxed);
-    VdChain *chain;
-    VdChainBuilder builder;
-    const char *broken;
 
-    if (head >= queue->size) {
-      vd_queue_break (queue, "a head is outside the ring");
+    chains[i] = pop_head (queue, head);
+    if (chains[i] == NULL)
       return i;
-    }
-    chain = vd_queue_take_slot (queue);
-    if (chain == NULL) {
-      vd_queue_break (queue, "more chains are in flight than the ring has");
-      return i;
-    }
-    chain->id = head;
-    vd_chain_begin (&builder, chain);
-    broken = walk (queue, &builder, head);
-    if (broken != NULL) {
-      vd_queue_return_slot (queue, chain);
-      vd_queue_break (queue, broken);
-      return i;
-    }
-    vd_chain_end (&builder);
+    if (queue->inflight_part != NULL)
+      vd_inflight_split_pop (queue, head);
     queue->next_avail++;
-    chains[i] = chain;
   }
   return n;
 }
@@ -220,6 +250,8 @@ split_push (VdQueue *queue, const VdChain *chain, guint32 written)
   element->len = htole32 (written);
   dirty_used (queue, element, sizeof *element);
   queue->used_idx++;
+  if (queue->inflight_part != NULL)
+    vd_inflight_split_push (queue, chain->id);
 }
 
 static gboolean
@@ -233,6 +265,8 @@ split_publish (VdQueue *queue)
   vd_store16 (&used_ring (queue)->idx, new, memory_order_release);
   queue->used_published = new;
   dirty_used (queue, &used_ring (queue)->idx, sizeof new);
+  if (queue->inflight_part != NULL)
+    vd_inflight_split_publish (queue);
 
   /* The driver writes its wish, then reads the index; we do the reverse. */
   atomic_thread_fence (memory_order_seq_cst);

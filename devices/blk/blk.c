@@ -276,6 +276,7 @@ blk_open (VdOptions *options, GError **error)
   blk->parent.virtio_id = VIRTIO_ID_BLOCK;
   blk->parent.max_threads = MAX_THREADS;
   blk->parent.offer_config = TRUE;
+  blk->parent.resubmits = TRUE; /* a read or write done twice is the same */
   blk->parent.features = offered_features (blk);
   open_queues (blk, (guint) vd_options_uint (options, "queues"));
   fill_config (blk, MAX (seg_max, 3) - 2);

@@ -29,6 +29,7 @@ typedef struct {
   VdPool *pool;        /* not owned; may be NULL */
   guint64 features;    /* acked; ring features are added by each ring's flags */
   gboolean force_poll; /* epoll instead of io_uring */
+  VdInflight *inflight; /* not owned; NULL: in-flight is not tracked */
   VtRigQueue queues[VT_RIG_QUEUES]; /* by index of the ring */
 } VtQueueRig;
 
