@@ -81,6 +81,12 @@ vt_attack_witness (VtAttack *attack)
   g_assert_cmpmem (in, sizeof in, out, sizeof out);
 }
 
+void
+vt_attack_witness_answers (VtAttack *attack)
+{
+  vt_barrier (world.witness.fe);
+}
+
 /* Mappings of files that front-ends sent. */
 static guint
 count_guest_maps (void)

@@ -42,6 +42,8 @@ int vt_attack_main (void);
 /* One write and read of the witness, which must succeed: for attacks that stall
  * in the middle of something. */
 void vt_attack_witness (VtAttack *attack);
+/* Only one message of its front-end, and its reply. */
+void vt_attack_witness_answers (VtAttack *attack);
 
 /* Closes the connection and opens a new one. */
 void vt_attack_reconnect (VtAttack *attack);

@@ -4,10 +4,19 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "tests/wire/hostile.h"
+
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+#define SLOWER 20 /* how much slower a daemon with sanitizers may be */
+#else
+#define SLOWER 1
+#endif
 
 /* The same descriptor @n times, for messages that want none. */
 static void
@@ -286,6 +295,59 @@ flood_of_refused_messages (VtAttack *a)
   g_assert_cmpuint (strlen (after) - strlen (before), <, 64 * 1024);
 }
 
+/* Messages as fast as they are taken, until *@end. */
+typedef struct {
+  VtFrontend *fe;
+  atomic_bool end;
+} Flood;
+
+static void *
+flood_thread (void *data)
+{
+  Flood *f = data;
+  VdWireHeader headers[64];
+
+  for (guint i = 0; i < G_N_ELEMENTS (headers); i++)
+    headers[i] = (VdWireHeader){ VD_SET_OWNER, VD_WIRE_VERSION, 0 };
+  while (!atomic_load (&f->end))
+    if (!vt_send_bytes (f->fe, headers, sizeof headers, NULL, 0))
+      break;
+  return NULL;
+}
+
+static int
+compare_times (gconstpointer a, gconstpointer b)
+{
+  gint64 x = *(const gint64 *) a, y = *(const gint64 *) b;
+
+  return x < y ? -1 : x > y;
+}
+
+/* Another device's front-end is answered all the while. */
+static void
+flood_delays_nobody (VtAttack *a)
+{
+  Flood f = { .fe = a->fe };
+  gint64 times[200];
+  pthread_t thread;
+
+  g_assert_cmpint (pthread_create (&thread, NULL, flood_thread, &f), ==, 0);
+  for (guint i = 0; i < G_N_ELEMENTS (times); i++) {
+    gint64 begin = g_get_monotonic_time ();
+
+    vt_attack_witness_answers (a);
+    times[i] = g_get_monotonic_time () - begin;
+  }
+  atomic_store (&f.end, TRUE);
+  pthread_join (thread, NULL);
+  qsort (times, G_N_ELEMENTS (times), sizeof times[0], compare_times);
+  g_test_message ("amid a flood: %" G_GINT64_FORMAT
+                  " us a message, at most %" G_GINT64_FORMAT,
+                  times[G_N_ELEMENTS (times) / 2],
+                  times[G_N_ELEMENTS (times) - 1]);
+  g_assert_cmpint (times[G_N_ELEMENTS (times) / 2], <, 2000 * SLOWER);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -307,6 +369,7 @@ main (int argc, char **argv)
   ADD ("flood/unread", flood_without_reading_replies);
   ADD ("flood/long", flood_of_long_replies);
   ADD ("flood/silent", flood_of_messages_without_replies);
+  ADD ("flood/latency", flood_delays_nobody);
   ADD ("flood/refused", flood_of_refused_messages);
   return vt_attack_main ();
 }
