@@ -89,6 +89,12 @@ vt_config_rig_clear (VtConfigRig *rig, gconstpointer data)
   g_free (rig->conf);
 }
 
+void
+vt_write (const char *dir, const char *name, const char *text)
+{
+  g_free (vt_put (dir, name, text));
+}
+
 char *
 vt_put (const char *dir, const char *name, const char *text)
 {

@@ -22,7 +22,9 @@ typedef struct {
 void vt_config_rig_init (VtConfigRig *rig, gconstpointer data);
 void vt_config_rig_clear (VtConfigRig *rig, gconstpointer data);
 
-/* Returns: (transfer full): the path of a new file with that text. */
+/* Makes a file with that text, or replaces it. */
+void vt_write (const char *dir, const char *name, const char *text);
+/* The same.  Returns: (transfer full): its path. */
 char *vt_put (const char *dir, const char *name, const char *text);
 
 /* Parses a command line.

@@ -199,10 +199,8 @@ static void
 test_mistakes_of_paths (VtConfigRig *f, gconstpointer data)
 {
   g_autofree char *missing = g_strdup_printf ("--config|%s/none.conf", f->dir);
-  g_autofree char *one =
-      vt_put (f->conf, "1.conf", "[virtiod]\nruntime-dir=/1\n");
-  g_autofree char *two =
-      vt_put (f->conf, "2.conf", "[virtiod]\nruntime-dir=/2\n");
+  vt_write (f->conf, "1.conf", "[virtiod]\nruntime-dir=/1\n");
+  vt_write (f->conf, "2.conf", "[virtiod]\nruntime-dir=/2\n");
   g_autofree char *both = g_strdup_printf ("--config|%s", f->conf);
 
   assert_mistake (f, missing,

@@ -116,15 +116,13 @@ test_a_key_file_is_raw_text (VtConfigRig *f, gconstpointer data)
 static void
 test_a_folder_is_read_in_the_order_of_names (VtConfigRig *f, gconstpointer data)
 {
-  g_autofree char *b =
-      vt_put (f->conf, "b.conf", "[device b]\nkind=plain\nsocket=b.sock\n");
-  g_autofree char *a = vt_put (f->conf, "a.conf",
-                               "[device a]\nkind=disk\nsocket=connect:a.sock\n"
-                               "image=img/../a.raw\n");
-  g_autofree char *c =
-      vt_put (f->conf, "c.conf", "[virtiod]\nruntime-dir=run\n");
-  g_autofree char *ignored = vt_put (f->conf, "d.conf.bak", "nonsense");
-  g_autofree char *hidden = vt_put (f->conf, ".e.conf", "nonsense");
+  vt_write (f->conf, "b.conf", "[device b]\nkind=plain\nsocket=b.sock\n");
+  vt_write (f->conf, "a.conf",
+            "[device a]\nkind=disk\nsocket=connect:a.sock\n"
+            "image=img/../a.raw\n");
+  vt_write (f->conf, "c.conf", "[virtiod]\nruntime-dir=run\n");
+  vt_write (f->conf, "d.conf.bak", "nonsense");
+  vt_write (f->conf, ".e.conf", "nonsense");
   g_autofree char *line =
       g_strconcat ("--config|", f->conf, "|--device|plain,socket=p.sock", NULL);
   g_autofree char *run = g_build_filename (f->conf, "run", NULL);
@@ -165,7 +163,7 @@ test_check_prints_what_can_be_read_again (VtConfigRig *f, gconstpointer data)
       "|--device|plain,text=a,,b;c #d\\e,socket=fd:3,page.9=x", NULL);
   g_autoptr (VdServerConfig) first = vt_parsed (line);
   g_autofree char *text = vd_server_config_to_text (first);
-  g_autofree char *second_path = vt_put (f->conf, "again.conf", text);
+  vt_write (f->conf, "again.conf", text);
   g_autofree char *second_line = g_strconcat ("--config|", f->conf, NULL);
   g_autoptr (VdServerConfig) second = vt_parsed (second_line);
   g_autofree char *again = vd_server_config_to_text (second);
@@ -214,15 +212,12 @@ test_version_needs_no_device (VtConfigRig *f, gconstpointer data)
 static void
 test_reload_reads_the_files_again (VtConfigRig *f, gconstpointer data)
 {
-  g_autofree char *path =
-      vt_put (f->conf, "a.conf", "[device a]\nkind=plain\nsocket=a\ntext=1\n");
+  vt_write (f->conf, "a.conf", "[device a]\nkind=plain\nsocket=a\ntext=1\n");
   g_autofree char *line =
       g_strconcat ("--config|", f->conf, "|--device|plain,socket=/b", NULL);
   g_autoptr (VdServerConfig) first = vt_parsed (line);
-  g_autofree char *changed =
-      vt_put (f->conf, "a.conf", "[device a]\nkind=plain\nsocket=a\ntext=2\n");
-  g_autofree char *more =
-      vt_put (f->conf, "c.conf", "[device c]\nkind=plain\nsocket=c\n");
+  vt_write (f->conf, "a.conf", "[device a]\nkind=plain\nsocket=a\ntext=2\n");
+  vt_write (f->conf, "c.conf", "[device c]\nkind=plain\nsocket=c\n");
   g_autoptr (GError) error = NULL;
   g_autoptr (VdServerConfig) second = vd_server_config_reload (first, &error);
   g_autofree char *differ = NULL, *same = NULL;
@@ -244,7 +239,7 @@ test_a_failed_reload_leaves_the_old_list (VtConfigRig *f, gconstpointer data)
       vt_put (f->dir, "vm.conf", "[device a]\nkind=plain\nsocket=a\ntext=1\n");
   g_autofree char *line = g_strconcat ("--config|", path, NULL);
   g_autoptr (VdServerConfig) first = vt_parsed (line);
-  g_autofree char *changed = vt_put (f->dir, "vm.conf", "[device a]\nkind=p");
+  vt_write (f->dir, "vm.conf", "[device a]\nkind=p");
   g_autoptr (GError) error = NULL;
 
   g_assert_null (vd_server_config_reload (first, &error));

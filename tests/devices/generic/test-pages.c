@@ -175,7 +175,10 @@ test_a_page_fits_its_size_field (void)
 static void
 test_roles_that_make_no_window_are_refused (void)
 {
+  static const char five[] = "a u8 rw select; b u8 rw select; c u8 rw select; "
+                             "d u8 rw select; e u8 rw select; u u8[8] ro page";
   static const char *const bad[] = {
+    five,
     "s u8 rw select",
     "n u8 ro size",
     "u u8[8] ro page",
@@ -183,8 +186,6 @@ test_roles_that_make_no_window_are_refused (void)
     "n u8 ro size; u u8[8] ro page",
     "s u8 rw select; u u8[8] ro page; v u8[8] ro page",
     "s u8 rw select; n u8 ro size; m u8 ro size; u u8[8] ro page",
-    "a u8 rw select; b u8 rw select; c u8 rw select; d u8 rw select; "
-    "e u8 rw select; u u8[8] ro page",
   };
 
   for (guint i = 0; i < G_N_ELEMENTS (bad); i++) {
