@@ -11,6 +11,11 @@
 #include <errno.h>
 #include <fcntl.h>
 
+/* The kernel ends the io_uring of a killed process some time after the process,
+ * and its locks with it: a successor that is started at once must not fail. */
+#define RETRY_US 10000
+#define RETRIES  25
+
 enum { HELD_BASE = 100, UNSHARED_BASE = 200, N_PERMISSIONS = 4 };
 
 /* qemu's BLK_PERM_*, as bits. */
@@ -108,8 +113,8 @@ without_locks (int fd, int err, gboolean *locked, GError **error)
   return FALSE;
 }
 
-gboolean
-vd_lock_image (int fd, gboolean writer, gboolean *locked, GError **error)
+static gboolean
+try_lock (int fd, gboolean writer, gboolean *locked, GError **error)
 {
   const Permissions *want = writer ? &writer_of_all : &reader;
   int r = take (fd, HELD_BASE, want->held);
@@ -124,16 +129,35 @@ vd_lock_image (int fd, gboolean writer, gboolean *locked, GError **error)
     return without_locks (fd, r, locked, error);
   if (r < N_PERMISSIONS)
     return fail (fd, error,
-                 (1u << r) == RESIZE ? "another process may resize it"
-                                     : "another process writes to it");
+                 (1u << r) == RESIZE
+                     ? "another process or device may resize it"
+                     : "another process or device writes to it");
 
   r = find_other (fd, UNSHARED_BASE, want->held);
   if (r < 0)
     return without_locks (fd, r, locked, error);
   if (r < N_PERMISSIONS)
-    return fail (fd, error,
-                 writer ? "another process uses it and allows no writer"
-                        : "another process uses it and allows no reader");
+    return fail (
+        fd, error,
+        writer ? "another process or device uses it and allows no writer"
+               : "another process or device uses it and allows no reader");
   *locked = TRUE;
   return TRUE;
+}
+
+gboolean
+vd_lock_image (int fd, gboolean writer, gboolean *locked, GError **error)
+{
+  g_autoptr (GError) local = NULL;
+
+  for (guint i = 0; i <= RETRIES; i++) {
+    g_clear_error (&local);
+    if (try_lock (fd, writer, locked, &local))
+      return TRUE;
+    if (!g_error_matches (local, G_FILE_ERROR, G_FILE_ERROR_AGAIN))
+      break;
+    g_usleep (RETRY_US);
+  }
+  g_propagate_error (error, g_steal_pointer (&local));
+  return FALSE;
 }

@@ -339,7 +339,7 @@ test_a_writer_is_alone (Fixture *f, gconstpointer data)
   g_assert_true (child_opens (f->path, FALSE, FALSE));
   /* Nor may this process have it twice, as two devices. */
   check_refused (&(VdImageSetup){ .name = f->path, .lock = TRUE },
-                 "another process writes to it");
+                 "another process or device writes to it");
   check_bytes (f->path, writer);
   g_clear_pointer (&image, vd_image_close);
   g_assert_true (child_opens (f->path, FALSE, TRUE));
@@ -376,7 +376,7 @@ test_a_dead_process_holds_no_lock (Fixture *f, gconstpointer data)
   }
   g_assert_cmpint (read (ready[0], &byte, 1), ==, 1);
   check_refused (&(VdImageSetup){ .name = f->path, .lock = TRUE },
-                 "another process writes to it");
+                 "another process or device writes to it");
   kill (pid, SIGKILL);
   g_assert_cmpint (waitpid (pid, &status, 0), ==, pid);
   vd_image_close (open_well (f->path, FALSE));
@@ -498,10 +498,10 @@ test_a_storage_daemon_and_we_refuse_each_other (Fixture *f, gconstpointer data)
     return;
   pid = start_storage_daemon (f, pidfile, TRUE);
   check_refused (&(VdImageSetup){ .name = f->path, .lock = TRUE },
-                 "another process writes to it");
+                 "another process or device writes to it");
   check_refused (
       &(VdImageSetup){ .name = f->path, .lock = TRUE, .read_only = TRUE },
-      "another process writes to it");
+      "another process or device writes to it");
   stop_storage_daemon (f, pid);
 
   pid = start_storage_daemon (f, pidfile, FALSE);
