@@ -93,13 +93,13 @@ static const VdMessageRule rules[] = {
   R (GET_MAX_MEM_SLOTS,         EMPTY,    0, 0, CONFIGURE_MEM_SLOTS, OWN, YES),
   R (ADD_MEM_REG,               REGION,   1, 1, CONFIGURE_MEM_SLOTS, ACK, YES),
   R (REM_MEM_REG,               REGION,   0, 1, CONFIGURE_MEM_SLOTS, ACK, YES),
-  R (SET_STATUS,                U64,      0, 0, STATUS,              ACK, NO),
-  R (GET_STATUS,                EMPTY,    0, 0, STATUS,              OWN, NO),
+  R (SET_STATUS,                U64,      0, 0, STATUS,              ACK, YES),
+  R (GET_STATUS,                EMPTY,    0, 0, STATUS,              OWN, YES),
   R (GET_SHARED_OBJECT,         UUID,     0, 0, SHARED_OBJECT,       OWN, NO),
   R (SET_DEVICE_STATE_FD,       TRANSFER, 1, 1, DEVICE_STATE,        OWN, NO),
   R (CHECK_DEVICE_STATE,        EMPTY,    0, 0, DEVICE_STATE,        OWN, NO),
   R (GET_SHMEM_CONFIG,          EMPTY,    0, 0, SHMEM,               OWN, NO),
-  R (GET_VRING_BASE_SKIP_DRAIN, STATE,    0, 0, SKIP_DRAIN,          OWN, NO),
+  R (GET_VRING_BASE_SKIP_DRAIN, STATE,    0, 0, SKIP_DRAIN,          OWN, YES),
 };
 /* clang-format on */
 static_assert (G_N_ELEMENTS (rules) == VD_REQUEST_END, "a rule per request");

@@ -200,7 +200,13 @@ scan_line (Scan *scan, const char *text, guint line, GError **error)
   if (equals == NULL || scan->group == NULL)
     return TRUE;
   key = g_strchomp (g_strndup (text, (gsize) (equals - text)));
-  return note (scan, key, line, error);
+  if (strchr (key, '[') == NULL)
+    return note (scan, key, line, error);
+  /* GKeyFile would drop it: a translation for another language. */
+  g_set_error (error, VD_CONFIG_ERROR, VD_CONFIG_ERROR_SYNTAX,
+               "%s: [%s]: %s: line %u: a key has no brackets", scan->path,
+               scan->group, key, line);
+  return FALSE;
 }
 
 static gboolean

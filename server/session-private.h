@@ -48,6 +48,7 @@ struct VdSession {
   gpointer user_data;
 
   guint64 features, protocol_features; /* acked */
+  guint64 status; /* as the front-end last set it */
   VdMap *map;
   VdDirty *dirty;       /* of SET_LOG_BASE; used while LOG_ALL is acked */
   VdInflight *inflight; /* of SET_INFLIGHT_FD */

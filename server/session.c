@@ -29,16 +29,27 @@ G_DEFINE_QUARK (vd - session - error - quark, vd_session_error)
   ((G_GUINT64_CONSTANT (1) << VIRTIO_F_VERSION_1) |                            \
    (G_GUINT64_CONSTANT (1) << VIRTIO_RING_F_INDIRECT_DESC) |                   \
    (G_GUINT64_CONSTANT (1) << VIRTIO_RING_F_EVENT_IDX) |                       \
+   (G_GUINT64_CONSTANT (1) << VIRTIO_F_RING_RESET) |                           \
    (G_GUINT64_CONSTANT (1) << VD_F_LOG_ALL) |                                  \
    (G_GUINT64_CONSTANT (1) << VD_F_PROTOCOL_FEATURES))
 
+/* GPA_ADDRESSES needs nothing more: such a front-end repeats a gpa as uva. */
 #define PROTOCOL_FEATURES                                                      \
   ((G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_MQ) |                              \
    (G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_LOG_SHMFD) |                       \
    (G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_REPLY_ACK) |                       \
    (G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_BACKEND_REQ) |                     \
    (G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_RESET_DEVICE) |                    \
-   (G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_CONFIGURE_MEM_SLOTS))
+   (G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_CONFIGURE_MEM_SLOTS) |             \
+   (G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_STATUS) |                          \
+   (G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_GPA_ADDRESSES))
+
+/* Only together with in-flight tracking.  Our stop drains in either case, so
+ * that a request is never both ours and the destination's. */
+#define INFLIGHT_FEATURES                                                      \
+  ((G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_INFLIGHT_SHMFD) |                  \
+   (G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_GET_VRING_BASE_INFLIGHT) |         \
+   (G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_GET_VRING_BASE_SKIP_DRAIN))
 
 static void session_watch (VdSession *session);
 static void session_advance (VdSession *session);
@@ -92,10 +103,9 @@ static guint64
 offered_protocol_features (const VdSession *session)
 {
   guint64 config = session->dev->offer_config;
-  guint64 inflight = session->dev->resubmits;
 
   return PROTOCOL_FEATURES | config << VD_PROTOCOL_F_CONFIG |
-         inflight << VD_PROTOCOL_F_INFLIGHT_SHMFD;
+         (session->dev->resubmits ? INFLIGHT_FEATURES : 0);
 }
 
 static VdHandled
@@ -124,6 +134,17 @@ set_protocol_features (VdSession *session, GError **error)
 {
   session->protocol_features =
       session->message.payload.u64 & offered_protocol_features (session);
+  return VD_DONE;
+}
+
+/* The front-end's driver sets it bit by bit.  Zero comes whenever a VM is
+ * stopped, also for a pause, so it must not reset the device. */
+static VdHandled
+set_status (VdSession *session, GError **error)
+{
+  session->status = session->message.payload.u64;
+  if (!((session->features >> VIRTIO_F_VERSION_1) & 1))
+    session->status &= ~(guint64) VIRTIO_CONFIG_S_FEATURES_OK;
   return VD_DONE;
 }
 
@@ -158,7 +179,11 @@ handle (VdSession *session, GError **error)
   case VD_SET_VRING_CALL:
   case VD_SET_VRING_ERR:
   case VD_SET_VRING_ENABLE: return vd_session_vring_message (session, error);
-  case VD_GET_VRING_BASE: return vd_session_get_vring_base (session, error);
+  case VD_GET_VRING_BASE:
+  case VD_GET_VRING_BASE_SKIP_DRAIN:
+    return vd_session_get_vring_base (session, error);
+  case VD_SET_STATUS: return set_status (session, error);
+  case VD_GET_STATUS: return reply_u64 (session, session->status, error);
   case VD_RESET_DEVICE: return vd_session_reset_device (session, error);
   case VD_GET_CONFIG: return vd_session_get_config (session, error);
   case VD_SET_CONFIG: return vd_session_set_config (session, error);
