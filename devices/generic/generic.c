@@ -13,6 +13,7 @@
 
 #include <assert.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "devices/generic/features.h"
 #include "devices/generic/layout.h"
@@ -352,6 +353,8 @@ generic_dump (VdDevice *dev, GString *text)
   for (guint i = 0; i < self->layout->fields->len; i++) {
     const VdField *field = g_ptr_array_index (self->layout->fields, i);
 
+    if (strcmp (field->name, VD_FIELD_PADDING) == 0)
+      continue;
     g_string_append_printf (text, "config %s: ", field->name);
     vd_value_format (field->form.type, dev->config.bytes + field->offset,
                      field->len, text);

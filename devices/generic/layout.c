@@ -143,7 +143,7 @@ parse_field (VdLayout *layout, const char *text, GError **error)
                       "'%s' is not a field's name (letters, digits, '_', '-', "
                       "'.'; no digit first)",
                       name);
-  if (strcmp (name, "_") != 0 && find_field (layout, name) != NULL)
+  if (strcmp (name, VD_FIELD_PADDING) != 0 && find_field (layout, name) != NULL)
     return vd_refuse (error, "field '%s' is there twice", name);
   field = g_new0 (VdField, 1);
   field->name = g_steal_pointer (&name);

@@ -14,6 +14,8 @@
 #include "devices/config-space.h"
 #include "devices/generic/value.h"
 
+#define VD_FIELD_PADDING "_" /* the name of fields that nobody speaks of */
+
 typedef enum {
   VD_FIELD_PLAIN,
   VD_FIELD_SELECT, /* a number that chooses the page; rw */

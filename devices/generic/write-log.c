@@ -100,7 +100,8 @@ static gboolean
 is_news (const VdField *field, guint offset, guint len)
 {
   return field->offset < offset + len && offset < field->offset + field->len &&
-         field->role != VD_FIELD_SELECT && strcmp (field->name, "_") != 0;
+         field->role != VD_FIELD_SELECT &&
+         strcmp (field->name, VD_FIELD_PADDING) != 0;
 }
 
 void

@@ -173,6 +173,8 @@ test_mistakes_of_a_key_file (VtConfigRig *f, gconstpointer data)
       "keys" },
     { "[device a]\nkind=plain\nsocket=/a\n\n# x\n[device a]\n",
       "DIR/vm.conf: [device a]: line 6 repeats line 1" },
+    { "[device a]\nkind=plain\nsocket=/a\ntext[de]=x\n",
+      "DIR/vm.conf: [device a]: text[de]: line 4: a key has no brackets" },
     { "[device a]\nkind=plain\nsocket=/a\nsocket =/b\n",
       "DIR/vm.conf: [device a]: socket: line 4 repeats line 3" },
     { "[device a]\nkind=plain\nsocket=/a\n[device  a]\nkind=plain\nsocket=/b",

@@ -385,9 +385,9 @@ test_dump_shows_fields_and_queues (Fixture *f, gconstpointer data)
 {
   g_autoptr (GString) text = g_string_new (NULL);
 
-  f->rig = vt_rig_open (f->guest, &vd_generic_ops, NULL, "virtio-id", "60",
-                        "config", "a le32 ro 5; m mac ro 52:54:00:12:34:56",
-                        "queue.0", "hold", NULL);
+  f->rig = vt_rig_open (
+      f->guest, &vd_generic_ops, NULL, "virtio-id", "60", "config",
+      "a le32 ro 5; _ u8; m mac ro 52:54:00:12:34:56", "queue.0", "hold", NULL);
   g_assert_nonnull (f->rig);
   vd_generic_ops.dump (f->rig->dev, text);
   g_assert_cmpstr (text->str, ==,
