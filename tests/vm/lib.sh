@@ -140,12 +140,14 @@ within() {
   done
 }
 
-# Says whether process $1 runs; one that nobody has waited for does not.
+# Says whether process $1 runs; one that nobody has waited for does not, once
+# its last thread, which may still hold its files, has ended.
 process_alive() {
-  local stat
+  local stat threads
   { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
+  threads=("/proc/$1/task"/*)
   stat=${stat##*) }
-  [[ $stat != [ZX]* ]]
+  [[ $stat != [ZX]* || ${#threads[@]} -gt 1 ]]
 }
 
 # Prints the MD5 sum of a file, as sum does in a guest.
