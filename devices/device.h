@@ -78,6 +78,15 @@ struct VdDeviceOps {
   /* The driver changed config bytes in this span, which are stored already. */
   VdWhen (*written) (VdDevice *dev, guint offset, guint len);
 
+  /* Migration, with all queues stopped.  save() appends what the driver's life
+   * needs beyond config space, which the server saves; a kind without save()
+   * offers no DEVICE_STATE.  load() takes config space, as long as ours, and
+   * what save() gave, both from a stream whose checksum was right but whose
+   * bytes are not trusted; it takes all or refuses all. */
+  gboolean (*save) (VdDevice *dev, GByteArray *state, GError **error);
+  gboolean (*load) (VdDevice *dev, const guint8 *config, const guint8 *state,
+                    gsize len, GError **error);
+
   /* Appends one line for each counter or setting, "name: value\n", to the
    * state dump of SIGUSR1. */
   void (*dump) (VdDevice *dev, GString *text);

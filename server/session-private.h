@@ -29,6 +29,8 @@ typedef struct {
   VdQueueCommand command; /* at most one is under way */
 } VdVring;
 
+typedef struct VdTransfer VdTransfer; /* session-state.c */
+
 /* What a handler did with a message. */
 typedef enum {
   VD_DONE,    /* an ack is due if the front-end asked for one */
@@ -48,7 +50,7 @@ struct VdSession {
   gpointer user_data;
 
   guint64 features, protocol_features; /* acked */
-  guint64 status; /* as the front-end last set it */
+  guint64 status;                      /* as the front-end last set it */
   VdMap *map;
   VdDirty *dirty;       /* of SET_LOG_BASE; used while LOG_ALL is acked */
   VdInflight *inflight; /* of SET_INFLIGHT_FD */
@@ -63,6 +65,8 @@ struct VdSession {
   VdFinish finish; /* NULL: nothing is parked */
   VdMap *next_map; /* what the pending MAP commands bring */
   int old_fd;      /* closed when the pending commands are done */
+
+  VdTransfer *transfer; /* of the device's state; NULL: none */
 
   gboolean closing, ended;
   guint input, output, channel_input; /* GLib sources; 0: none */
@@ -99,6 +103,7 @@ VdHandled vd_session_vring_message (VdSession *session, GError **error);
 VdHandled vd_session_get_vring_base (VdSession *session, GError **error);
 VdHandled vd_session_reset_device (VdSession *session, GError **error);
 void vd_session_enable_all (VdSession *session);
+gboolean vd_session_any_running (const VdSession *session);
 /* Posts @map and the dirty log, if it is on, to every running queue; n_pending
  * counts them. */
 void vd_session_post_memory (VdSession *session, VdMap *map);
@@ -116,6 +121,11 @@ VdHandled vd_session_set_log_base (VdSession *session, GError **error);
 /* session-inflight.c */
 VdHandled vd_session_get_inflight (VdSession *session, GError **error);
 VdHandled vd_session_set_inflight (VdSession *session, GError **error);
+
+/* session-state.c */
+VdHandled vd_session_set_state_fd (VdSession *session, GError **error);
+VdHandled vd_session_check_state (VdSession *session, GError **error);
+void vd_session_state_clear (VdSession *session);
 
 /* session-config.c */
 VdHandled vd_session_get_config (VdSession *session, GError **error);

@@ -141,8 +141,8 @@ command_done (VdQueueCommand *command, int result)
   vd_session_unpend (vring->session);
 }
 
-static gboolean
-any_running (const VdSession *session)
+gboolean
+vd_session_any_running (const VdSession *session)
 {
   for (guint i = 0; i < session->n_vrings; i++)
     if (session->vrings[i].queue != NULL)
@@ -158,7 +158,7 @@ stop_done (VdQueueCommand *command, int result)
 
   vring->base = vd_queue_base (vring->queue);
   g_clear_pointer (&vring->queue, vd_queue_free);
-  if (!any_running (session))
+  if (!vd_session_any_running (session))
     session->device_started = FALSE;
   command_done (command, result);
 }

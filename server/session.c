@@ -105,7 +105,10 @@ offered_protocol_features (const VdSession *session)
   guint64 config = session->dev->offer_config;
 
   return PROTOCOL_FEATURES | config << VD_PROTOCOL_F_CONFIG |
-         (session->dev->resubmits ? INFLIGHT_FEATURES : 0);
+         (session->dev->resubmits ? INFLIGHT_FEATURES : 0) |
+         (session->dev->ops->save != NULL
+              ? G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_DEVICE_STATE
+              : 0);
 }
 
 static VdHandled
@@ -182,6 +185,8 @@ handle (VdSession *session, GError **error)
   case VD_GET_VRING_BASE:
   case VD_GET_VRING_BASE_SKIP_DRAIN:
     return vd_session_get_vring_base (session, error);
+  case VD_SET_DEVICE_STATE_FD: return vd_session_set_state_fd (session, error);
+  case VD_CHECK_DEVICE_STATE: return vd_session_check_state (session, error);
   case VD_SET_STATUS: return set_status (session, error);
   case VD_GET_STATUS: return reply_u64 (session, session->status, error);
   case VD_RESET_DEVICE: return vd_session_reset_device (session, error);
@@ -285,6 +290,7 @@ session_free (VdSession *session)
 
   g_clear_handle_id (&session->input, g_source_remove);
   g_clear_handle_id (&session->output, g_source_remove);
+  vd_session_state_clear (session);
   vd_session_channel_clear (session);
   vd_session_vrings_clear (session);
   vd_message_clear (&session->message);

@@ -22,6 +22,7 @@
 #include "devices/blk/blk.h"
 
 #include <assert.h>
+#include <gio/gio.h>
 #include <linux/virtio_ids.h>
 #include <stddef.h>
 #include <string.h>
@@ -338,6 +339,28 @@ blk_written (VdDevice *dev, guint offset, guint len)
   return vd_cache_written ((VdBlk *) dev, offset, len);
 }
 
+/* Nothing but wce is the driver's; the image is shared or copied by others. */
+static gboolean
+blk_save (VdDevice *dev, GByteArray *state, GError **error)
+{
+  return TRUE;
+}
+
+static gboolean
+blk_load (VdDevice *dev, const guint8 *config, const guint8 *state, gsize len,
+          GError **error)
+{
+  const guint wce = offsetof (struct virtio_blk_config, wce);
+
+  if (len != 0 || memcmp (config, dev->config.bytes, sizeof (guint64)) != 0) {
+    g_set_error (error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA,
+                 "the source's image has another size");
+    return FALSE;
+  }
+  vd_config_restore (&dev->config, wce, config + wce, 1);
+  return TRUE;
+}
+
 static int
 blk_queue_start (VdQueue *vq, gpointer user_data)
 {
@@ -440,5 +463,7 @@ const VdDeviceOps vd_blk_ops = {
   .start = blk_start,
   .reset = blk_reset,
   .written = blk_written,
+  .save = blk_save,
+  .load = blk_load,
   .dump = blk_dump,
 };

@@ -12,6 +12,7 @@
 #include "devices/generic/generic.h"
 
 #include <assert.h>
+#include <gio/gio.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -345,6 +346,28 @@ generic_written (VdDevice *dev, guint offset, guint len)
   return VD_NOW;
 }
 
+/* Config space is all the state that there is. */
+static gboolean
+generic_save (VdDevice *dev, GByteArray *state, GError **error)
+{
+  return TRUE;
+}
+
+/* What is configured here gives way to what the guest has seen there. */
+static gboolean
+generic_load (VdDevice *dev, const guint8 *config, const guint8 *state,
+              gsize len, GError **error)
+{
+  if (len != 0) {
+    g_set_error (error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA,
+                 "a generic device has no state beyond config space");
+    return FALSE;
+  }
+  vd_config_restore (&dev->config, 0, config, dev->config.len);
+  vd_pages_fill (((VdGeneric *) dev)->pages, &dev->config);
+  return TRUE;
+}
+
 static void
 generic_dump (VdDevice *dev, GString *text)
 {
@@ -396,5 +419,7 @@ const VdDeviceOps vd_generic_ops = {
   .reload = generic_reload,
   .reset = generic_reset,
   .written = generic_written,
+  .save = generic_save,
+  .load = generic_load,
   .dump = generic_dump,
 };

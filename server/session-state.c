@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * session-state.c - SET_DEVICE_STATE_FD and CHECK_DEVICE_STATE
+ *
+ * The state goes through a pipe at the front-end's pace, a piece whenever the
+ * main loop finds it ready.  The front-end asks for the result afterwards; if
+ * it asks too early, its question is parked.
+ */
+#define G_LOG_DOMAIN "virtiod"
+
+#include "server/session-private.h"
+
+#include <errno.h>
+#include <glib-unix.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "server/state.h"
+#include "vring/fd.h"
+
+#define PIECE 4096 /* a pipe that polls as ready takes this much at once */
+
+enum { SAVE = 0, LOAD = 1 };
+enum { PHASE_STOPPED = 0 };
+
+/* One transfer.  Freed with the session, or by the next transfer. */
+struct VdTransfer {
+  VdSession *session;
+  int fd;
+  guint source; /* 0: ended */
+  guint32 direction;
+  GBytes *stream;   /* SAVE: what is sent */
+  gsize sent;       /* bytes of it */
+  GByteArray *read; /* LOAD: what has come */
+  gboolean ok;
+  gboolean awaited; /* CHECK_DEVICE_STATE is parked */
+};
+
+void
+vd_session_state_clear (VdSession *session)
+{
+  VdTransfer *transfer = g_steal_pointer (&session->transfer);
+
+  if (transfer == NULL)
+    return;
+  g_clear_handle_id (&transfer->source, g_source_remove);
+  vd_clear_fd (&transfer->fd);
+  g_clear_pointer (&transfer->stream, g_bytes_unref);
+  g_clear_pointer (&transfer->read, g_byte_array_unref);
+  g_free (transfer);
+}
+
+/* The last piece went, or something failed: the front-end sees the end of the
+ * stream.  May free the session. */
+static void
+transfer_end (VdTransfer *transfer, gboolean ok, const char *why)
+{
+  VdSession *session = transfer->session;
+
+  transfer->ok = ok;
+  transfer->source = 0;
+  vd_clear_fd (&transfer->fd);
+  if (!ok)
+    vd_log_limited (&session->log, session->dev->id, "%s: %s",
+                    transfer->direction == SAVE ? "the state was not saved"
+                                                : "the state was not loaded",
+                    why);
+  if (transfer->awaited)
+    vd_session_unpend (session);
+}
+
+static gboolean
+on_writable (gint fd, GIOCondition condition, gpointer data)
+{
+  VdTransfer *transfer = data;
+  gsize len;
+  const guint8 *bytes = g_bytes_get_data (transfer->stream, &len);
+  gssize n =
+      write (fd, bytes + transfer->sent, MIN (len - transfer->sent, PIECE));
+
+  if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    return G_SOURCE_CONTINUE;
+  if (n > 0)
+    transfer->sent += (gsize) n;
+  if (n > 0 && transfer->sent < len)
+    return G_SOURCE_CONTINUE;
+  transfer_end (transfer, n > 0, n > 0 ? NULL : g_strerror (errno));
+  return G_SOURCE_REMOVE;
+}
+
+static gboolean
+load (VdSession *session, GBytes *stream, GError **error)
+{
+  VdDevice *dev = session->dev;
+  VdState state;
+
+  if (!vd_state_decode (stream, &state, error))
+    return FALSE;
+  if (state.virtio_id != dev->virtio_id ||
+      state.config_len != dev->config.len) {
+    g_set_error (error, VD_STATE_ERROR, VD_STATE_ERROR_DAMAGED,
+                 "it is of device %u with %u bytes of config space, this one "
+                 "is device %u with %u",
+                 state.virtio_id, state.config_len, dev->virtio_id,
+                 dev->config.len);
+    return FALSE;
+  }
+  return dev->ops->load (dev, state.config, state.device, state.device_len,
+                         error);
+}
+
+/* The whole stream came. */
+static void
+finish_load (VdTransfer *transfer)
+{
+  g_autoptr (GBytes) stream =
+      g_byte_array_free_to_bytes (g_steal_pointer (&transfer->read));
+  g_autoptr (GError) error = NULL;
+  gboolean ok = load (transfer->session, stream, &error);
+
+  transfer_end (transfer, ok, ok ? NULL : error->message);
+}
+
+static gboolean
+on_readable (gint fd, GIOCondition condition, gpointer data)
+{
+  VdTransfer *transfer = data;
+  guint8 piece[PIECE];
+  gssize n = read (fd, piece, sizeof piece);
+
+  if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    return G_SOURCE_CONTINUE;
+  if (n > 0 && transfer->read->len + (gsize) n <= VD_STATE_MAX) {
+    g_byte_array_append (transfer->read, piece, (guint) n);
+    return G_SOURCE_CONTINUE;
+  }
+  if (n == 0)
+    finish_load (transfer);
+  else
+    transfer_end (transfer, FALSE,
+                  n < 0 ? g_strerror (errno) : "the stream is too long");
+  return G_SOURCE_REMOVE;
+}
+
+static GBytes *
+save (VdSession *session, GError **error)
+{
+  VdDevice *dev = session->dev;
+  g_autoptr (GByteArray) own = g_byte_array_new ();
+  VdState state;
+
+  if (!dev->ops->save (dev, own, error))
+    return NULL;
+  state = (VdState){
+    .virtio_id = dev->virtio_id,
+    .config = dev->config.bytes,
+    .config_len = dev->config.len,
+    .device = own->data,
+    .device_len = own->len,
+  };
+  return vd_state_encode (&state);
+}
+
+static gboolean
+refuse (GError **error, const char *why)
+{
+  g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_KEEP,
+               "SET_DEVICE_STATE_FD: %s", why);
+  return FALSE;
+}
+
+static gboolean
+check_transfer (VdSession *session, int fd, GError **error)
+{
+  const VdWireDeviceState *wire = &session->message.payload.device_state;
+  struct stat st;
+
+  if (wire->direction > LOAD || wire->phase != PHASE_STOPPED)
+    return refuse (error, "unknown direction or phase");
+  if (fstat (fd, &st) < 0 || !(S_ISFIFO (st.st_mode) || S_ISSOCK (st.st_mode)))
+    return refuse (error, "the descriptor is neither a pipe nor a socket");
+  if (vd_session_any_running (session))
+    return refuse (error, "a queue still runs");
+  return TRUE;
+}
+
+static gboolean
+begin (VdSession *session, int *fd, GError **error)
+{
+  guint32 direction = session->message.payload.device_state.direction;
+  GBytes *stream = NULL;
+  VdTransfer *transfer;
+
+  if (!check_transfer (session, *fd, error))
+    return FALSE;
+  if (direction == SAVE && (stream = save (session, error)) == NULL)
+    return FALSE;
+  vd_session_state_clear (session);
+  transfer = session->transfer = g_new0 (VdTransfer, 1);
+  transfer->session = session;
+  transfer->fd = vd_steal_fd (fd);
+  transfer->direction = direction;
+  transfer->stream = stream;
+  transfer->read = direction == LOAD ? g_byte_array_new () : NULL;
+  transfer->source = g_unix_fd_add (
+      transfer->fd,
+      (direction == SAVE ? G_IO_OUT : G_IO_IN) | G_IO_HUP | G_IO_ERR,
+      direction == SAVE ? on_writable : on_readable, transfer);
+  return TRUE;
+}
+
+VdHandled
+vd_session_set_state_fd (VdSession *session, GError **error)
+{
+  const guint64 use_given_fd = 0x100, failed = 0x101;
+  vd_autofd fd = vd_message_take_fd (&session->message, 0);
+  g_autoptr (GError) local = NULL;
+
+  /* The reply has a form for failure: the source of a migration goes on. */
+  if (begin (session, &fd, &local))
+    return vd_session_reply (session, &use_given_fd, sizeof use_given_fd,
+                             error);
+  vd_log_limited (&session->log, session->dev->id, "%s", local->message);
+  return vd_session_reply (session, &failed, sizeof failed, error);
+}
+
+static VdHandled
+finish_check (VdSession *session, GError **error)
+{
+  guint64 result = session->transfer != NULL && session->transfer->ok ? 0 : 1;
+
+  vd_session_state_clear (session);
+  return vd_session_reply (session, &result, sizeof result, error);
+}
+
+VdHandled
+vd_session_check_state (VdSession *session, GError **error)
+{
+  if (session->transfer != NULL && session->transfer->source != 0) {
+    session->transfer->awaited = TRUE;
+    session->n_pending++;
+  }
+  return vd_session_park (session, finish_check, error);
+}
