@@ -125,6 +125,7 @@ start_thread (VdPool *pool)
   int r;
 
   sigfillset (&all);
+  sigdelset (&all, SIGBUS); /* blocked, it would kill the process */
   pthread_sigmask (SIG_SETMASK, &all, &old);
   pthread_attr_init (&attr);
   pthread_attr_setdetachstate (&attr, PTHREAD_CREATE_DETACHED);

@@ -400,6 +400,7 @@ vd_worker_new (const char *name, VdPool *pool, gboolean force_poll,
   r = worker->box == NULL ? errno : 0;
   if (r == 0) {
     sigfillset (&all);
+    sigdelset (&all, SIGBUS); /* blocked, it would kill the process */
     pthread_sigmask (SIG_SETMASK, &all, &old);
     r = pthread_create (&worker->thread, NULL, worker_thread, worker);
     pthread_sigmask (SIG_SETMASK, &old, NULL);
