@@ -48,7 +48,7 @@ void vt_attack_witness_answers (VtAttack *attack);
 /* Closes the connection and opens a new one. */
 void vt_attack_reconnect (VtAttack *attack);
 
-/* Says all that comes before memory and rings; acks all that is offered. */
+/* Says all that comes before memory and rings; acks most of what is offered. */
 void vt_attack_hello (VtAttack *attack);
 /* hello(), then all memory in one table. */
 void vt_attack_share (VtAttack *attack);
