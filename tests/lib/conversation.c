@@ -9,6 +9,8 @@
 #define BIT(n)      (1ull << (n))
 #define F_EVENT_IDX BIT (29) /* VIRTIO_RING_F_EVENT_IDX */
 #define F_VERSION_1 BIT (32)
+#define F_PLATFORM  BIT (33) /* VIRTIO_F_ACCESS_PLATFORM: needs an IOMMU */
+#define F_PACKED    BIT (34) /* VIRTIO_F_RING_PACKED */
 
 /* Protocol features that each front-end knows. */
 #define QEMU_7_FEATURES                                                        \
@@ -81,18 +83,16 @@ read_config (VtFrontend *fe, guint n_times, guint32 flags)
 static void
 ack_features (VtFrontend *fe)
 {
-  guint64 refuse = fe->refuse | BIT (VD_F_LOG_ALL);
+  guint64 refuse = fe->refuse | BIT (VD_F_LOG_ALL) | F_PLATFORM;
+  VtRingFlags flags = fe->n_rings ? fe->rings[0]->flags : 0;
 
-  if (fe->n_rings && !(fe->rings[0]->flags & VT_RING_EVENT_IDX))
+  if (!(flags & VT_RING_EVENT_IDX))
     refuse |= F_EVENT_IDX;
+  if (!(flags & VT_RING_PACKED))
+    refuse |= F_PACKED;
+  g_assert_true (!(flags & VT_RING_PACKED) || fe->features & F_PACKED);
   g_assert_cmphex (fe->features & F_VERSION_1, !=, 0);
   g_assert_true (vt_set_features (fe, fe->features & ~refuse));
-}
-
-static guint16
-present_base (const VtRing *ring)
-{
-  return GUINT16_FROM_LE (ring->avail->idx);
 }
 
 static void
@@ -169,7 +169,7 @@ qemu_start_queue (VtFrontend *fe, VtRing *ring, VtReplyMode kick_mode)
 {
   fe->reply_mode = VT_REPLY_NEVER;
   vt_set_vring_num (fe, ring->index, ring->size);
-  vt_set_vring_base (fe, ring->index, present_base (ring));
+  vt_set_vring_base (fe, ring->index, vt_ring_base (ring));
   vt_set_vring_addr (fe, ring);
   fe->reply_mode = kick_mode;
   g_assert_true (vt_set_vring_err (fe, ring->index, ring->err_fd));
@@ -253,7 +253,7 @@ uml_start (VtFrontend *fe)
 
     g_assert_true (vt_set_vring_call (fe, ring->index, ring->call_fd));
     g_assert_true (vt_set_vring_num (fe, ring->index, ring->size));
-    g_assert_true (vt_set_vring_base (fe, ring->index, present_base (ring)));
+    g_assert_true (vt_set_vring_base (fe, ring->index, vt_ring_base (ring)));
     g_assert_true (vt_set_vring_addr (fe, ring));
   }
   for (guint i = 0; i < fe->n_rings; i++) {
@@ -303,7 +303,7 @@ libblkio_start (VtFrontend *fe)
     VtRing *ring = fe->rings[i];
 
     g_assert_true (vt_set_vring_num (fe, ring->index, ring->size));
-    g_assert_true (vt_set_vring_base (fe, ring->index, present_base (ring)));
+    g_assert_true (vt_set_vring_base (fe, ring->index, vt_ring_base (ring)));
     g_assert_true (vt_set_vring_addr (fe, ring));
     g_assert_true (vt_set_vring_kick (fe, ring->index, ring->kick_fd));
     g_assert_true (vt_set_vring_call (fe, ring->index, ring->call_fd));
@@ -351,7 +351,7 @@ ch_start (VtFrontend *fe)
     VtRing *ring = fe->rings[i];
 
     g_assert_true (vt_set_vring_addr (fe, ring));
-    g_assert_true (vt_set_vring_base (fe, ring->index, present_base (ring)));
+    g_assert_true (vt_set_vring_base (fe, ring->index, vt_ring_base (ring)));
     g_assert_true (vt_set_vring_call (fe, ring->index, ring->call_fd));
     g_assert_true (vt_set_vring_kick (fe, ring->index, ring->kick_fd));
   }

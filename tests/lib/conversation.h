@@ -35,8 +35,8 @@ void vt_frontend_hello (VtFrontend *fe, VtOrder order, VtGuest *guest,
                         VtRing *const *rings, guint n_rings);
 
 /* Starts a driver that acks all that is offered except fe->refuse; EVENT_IDX
- * is acked if the first ring has it.  The rings begin at their present avail
- * index, so reset them for a new driver. */
+ * and RING_PACKED are acked if the first ring has them.  The rings begin where
+ * they are, so reset them for a new driver. */
 void vt_frontend_start (VtFrontend *fe);
 
 /* Stops it.

@@ -92,8 +92,7 @@ vt_machine_stop (VtMachine *machine)
   if (!vt_frontend_stop (machine->fe, bases))
     return;
   for (guint i = 0; i < machine->fe->n_rings; i++)
-    g_assert_cmpuint (bases[i], ==,
-                      GUINT16_FROM_LE (machine->rings[i]->avail->idx));
+    g_assert_cmphex (bases[i], ==, vt_ring_base (machine->rings[i]));
 }
 
 void

@@ -6,6 +6,7 @@
 #define F_INDIRECT  (1ull << 28) /* VIRTIO_RING_F_INDIRECT_DESC */
 #define F_EVENT_IDX (1ull << 29) /* VIRTIO_RING_F_EVENT_IDX */
 #define F_VERSION_1 (1ull << 32)
+#define F_PACKED    (1ull << 34) /* VIRTIO_F_RING_PACKED */
 
 static VdMap *
 map_guest (const VtGuest *guest)
@@ -116,7 +117,8 @@ vt_queue_rig_try_start (VtQueueRig *rig, VtRing *ring, guint32 base,
     .used = vt_guest_uva (guest, ring->used),
     .base = base,
     .features = rig->features | F_VERSION_1 | F_INDIRECT |
-                (ring->flags & VT_RING_EVENT_IDX ? F_EVENT_IDX : 0),
+                (ring->flags & VT_RING_EVENT_IDX ? F_EVENT_IDX : 0) |
+                (ring->flags & VT_RING_PACKED ? F_PACKED : 0),
     .enabled = enabled,
     .map = rig->map,
     .inflight = rig->inflight,
@@ -149,7 +151,7 @@ vt_queue_rig_start (VtQueueRig *rig, VtRing *ring)
 {
   g_autoptr (GError) error = NULL;
 
-  vt_queue_rig_try_start (rig, ring, 0, TRUE, &error);
+  vt_queue_rig_try_start (rig, ring, ring->start_base, TRUE, &error);
   g_assert_no_error (error);
 }
 

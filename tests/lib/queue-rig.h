@@ -43,7 +43,7 @@ void vt_queue_rig_clear (VtQueueRig *rig);
  * Returns: FALSE with @error set if vd_queue_new() refused it. */
 gboolean vt_queue_rig_try_start (VtQueueRig *rig, VtRing *ring, guint32 base,
                                  gboolean enabled, GError **error);
-/* The same from base 0, enabled; failure fails the test. */
+/* The same from where the ring was reset, enabled; failure fails the test. */
 void vt_queue_rig_start (VtQueueRig *rig, VtRing *ring);
 
 /* Stops the queue, waits for it and frees it.  Returns: its base. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * ring.h - the driver's side of a split virtqueue, for tests
+ * ring.h - the driver's side of a virtqueue, split or packed, for tests
  *
  * A careful driver: it checks all that the device writes (used elements, their
  * order and lengths, missing notifications) and fails the test on a violation.
@@ -19,6 +19,7 @@ typedef enum {
   VT_RING_INDIRECT = 1 << 1,    /* vt_ring_add() uses indirect tables */
   VT_RING_STREAM_CALL = 1 << 2, /* call_fd is a stream socket, as in UML */
   VT_RING_BLOCKING = 1 << 3,    /* eventfds without O_NONBLOCK */
+  VT_RING_PACKED = 1 << 4,      /* VIRTIO_F_RING_PACKED was acked */
 } VtRingFlags;
 
 /* One buffer of a chain, in guest memory. */
@@ -29,6 +30,7 @@ typedef struct {
 } VtBuf;
 
 typedef struct VtRingSlot VtRingSlot;
+typedef struct VtRingOps VtRingOps;
 
 /* Fields are for tests to read. */
 typedef struct {
@@ -37,7 +39,9 @@ typedef struct {
   guint16 size;
   VtRingFlags flags;
 
-  struct vring_desc *desc; /* in guest memory */
+  /* In guest memory; of a packed ring these are the addresses of its
+   * descriptors, the driver's and the device's event. */
+  struct vring_desc *desc;
   struct vring_avail *avail;
   struct vring_used *used;
 
@@ -52,27 +56,45 @@ typedef struct {
   guint64 n_calls;      /* notifications received */
 
   /* Private. */
+  const VtRingOps *ops;
   int call_read_fd;    /* the end that is read; call_fd itself if an eventfd */
   guint16 avail_idx;   /* including chains that are not published yet */
-  guint16 published;   /* as in avail->idx */
-  guint16 kicked;      /* avail index at the last kick test */
+  guint16 published;   /* as the device may see it */
   guint16 last_used;   /* next used element to read */
   gboolean interrupts; /* wanted */
-  guint16 *free_descs; /* stack of free descriptors */
-  guint n_free;        /* their number */
-  VtRingSlot *slots;   /* by descriptor */
-  void *scratch;       /* vt_ring_scratch() */
+  guint n_in_flight;   /* chains added and not yet taken back */
+  guint64 n_pushed;    /* chains made available, also raw ones */
+  guint64 n_kick_tested; /* n_pushed at the last kick test */
+  guint32 start_base;    /* as of vt_ring_reset() */
+  guint16 *free_ids;     /* stack: descriptors of a split ring, ids of a packed
+                          * one */
+  guint n_free;          /* descriptors */
+  VtRingSlot *slots;     /* by head or id */
+  void *scratch;         /* vt_ring_scratch() */
   gsize scratch_len;
+
+  guint16 kicked; /* split: avail index at the last kick test */
+
+  gboolean avail_wrap, used_wrap; /* packed: the wrap counters */
+  guint n_free_ids;
+  guint n_unkicked;     /* descriptors added since the last kick test */
+  void *staged;         /* the descriptor that publish() makes visible */
+  guint16 staged_flags; /* its flags */
 } VtRing;
 
-/* @size: entries, a power of 2 */
+/* @size: entries; of a split ring a power of 2 */
 VtRing *
 vt_ring_new (VtGuest *guest, guint index, guint16 size, VtRingFlags flags);
 void vt_ring_free (VtRing *ring); /* before its guest; NULL is fine */
 
-/* Makes the ring empty as a driver does when it starts: both indices are
- * @base, the value for SET_VRING_BASE.  Counters and descriptors stay. */
-void vt_ring_reset (VtRing *ring, guint16 base);
+/* Makes the ring empty as a driver does when it starts.  Counters and
+ * descriptors stay.
+ * @base: where both indices begin, as in SET_VRING_BASE; 0: as a driver does */
+void vt_ring_reset (VtRing *ring, guint32 base);
+
+/* Returns: the value for SET_VRING_BASE now, and what GET_VRING_BASE must answer
+ * when the device has used, and the driver has taken back, all chains. */
+guint32 vt_ring_base (VtRing *ring);
 
 /* Adds a chain, which the device does not see before vt_ring_publish() or
  * vt_ring_kick().
@@ -82,7 +104,8 @@ gboolean
 vt_ring_add (VtRing *ring, const VtBuf *bufs, guint n_bufs, gpointer token);
 
 /* The same with @n_direct descriptors in the ring and the rest, if any, in an
- * indirect table that ends the chain (virtio 1.3, 2.7.5.3). */
+ * indirect table that ends the chain (virtio 1.3, 2.7.5.3).  In packed rings
+ * the two do not mix: unless all are direct, none is. */
 gboolean vt_ring_add_mixed (VtRing *ring, const VtBuf *bufs, guint n_bufs,
                             guint n_direct, gpointer token);
 
@@ -123,11 +146,13 @@ gboolean vt_ring_wait_error (VtRing *ring, int timeout_ms);
  * several threads, and ThreadSanitizer does not see the driver's order. */
 void *vt_ring_scratch (VtRing *ring, gsize len);
 
-/* Chains that the device has not used yet. */
+/* Chains that were added and have not come back. */
 guint vt_ring_n_in_flight (const VtRing *ring);
 
 /* Replaces call_fd by a new one, to be sent by SET_VRING_CALL. */
 void vt_ring_renew_call_fd (VtRing *ring);
+
+/* --- Split rings only --- */
 
 /* Writes any descriptor, in the ring's table or in an indirect one. */
 void vt_desc_write (struct vring_desc *desc, guint64 gpa, guint32 len,
