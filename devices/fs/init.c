@@ -41,9 +41,9 @@ wanted (const VdFs *fs, guint64 offered)
     flags |= VD_FUSE_SUBMOUNTS;
   if (fs->jail.kind == VD_FS_JAIL_CLONE) /* where ".." is safe */
     flags |= VD_FUSE_EXPORT_SUPPORT;
-  /* Else a guest that has attributes asks for security.capability before every
-   * write.  Remote servers clear set-id bits by rules of their own. */
-  if (policy->xattr && !fs->jail.remote)
+  /* Spares the guest a request before every write; and where it truncates on
+   * open nobody else would do it.  Remote servers have rules of their own. */
+  if (!fs->jail.remote)
     flags |= VD_FUSE_HANDLE_KILLPRIV_V2;
   if (policy->xattr && policy->acl != VD_FS_ACL_NEVER && (offered & ACL) == ACL)
     flags |= ACL;

@@ -373,8 +373,8 @@ test_without_the_option_there_are_none (VtFs *f, gconstpointer data)
 
   g_assert_cmpint (get_xattr (f, 1, "user.a", value, 8), ==, -ENOSYS);
   g_assert_cmpint (set_xattr (f, 1, "user.a", "v", 1, 0), ==, -ENOSYS);
-  g_assert_cmphex (f->c->flags & (FUSE_POSIX_ACL | FUSE_DONT_MASK |
-                                  FUSE_SETXATTR_EXT | FUSE_HANDLE_KILLPRIV_V2),
+  g_assert_cmphex (f->c->flags &
+                       (FUSE_POSIX_ACL | FUSE_DONT_MASK | FUSE_SETXATTR_EXT),
                    ==, 0);
 }
 
@@ -384,7 +384,38 @@ test_acls_come_with_their_three_flags (VtFs *f, gconstpointer data)
   guint64 acl = FUSE_POSIX_ACL | FUSE_DONT_MASK | FUSE_SETXATTR_EXT;
 
   g_assert_cmphex (f->c->flags & acl, ==, data == &with_xattr ? acl : 0);
+}
+
+/* Truncation by open(), where only the server can clear the bits. */
+static void
+test_truncating_kills_set_id_when_asked (VtFs *f, gconstpointer data)
+{
+  struct fuse_open_in in = { .flags = O_WRONLY | O_TRUNC,
+                             .open_flags = FUSE_OPEN_KILL_SUIDGID };
+  g_autofree char *path = vt_fs_path (f, "f");
+  struct fuse_open_out out;
+  struct fuse_attr attr;
+  guint64 nodeid;
+
+  if (!is_root ())
+    return;
   g_assert_cmphex (f->c->flags & FUSE_HANDLE_KILLPRIV_V2, !=, 0);
+  vt_fs_put (f, "f", "0123456789");
+  g_assert_cmpint (chmod (path, 04755), ==, 0);
+  g_assert_cmpint (vt_fuse_lookup (f->c, 1, "f", &nodeid, NULL), ==, 0);
+  attr = set_attr (f, nodeid,
+                   (struct fuse_setattr_in){ .valid = FATTR_SIZE, .size = 5 });
+  g_assert_cmpuint (attr.mode & 07777, ==, 04755);
+  g_assert_cmpint (vt_fuse_call (f->c, FUSE_OPEN, nodeid, &in, sizeof in, NULL,
+                                 0, &out, sizeof out),
+                   ==, sizeof out);
+  g_assert_cmpint (vt_fuse_getattr (f->c, nodeid, &attr), ==, 0);
+  g_assert_cmpuint (attr.mode & 07777, ==, 0755);
+  g_assert_cmpint (chmod (path, 04755), ==, 0);
+  attr = set_attr (f, nodeid,
+                   (struct fuse_setattr_in){
+                       .valid = FATTR_SIZE | FATTR_KILL_SUIDGID, .size = 2 });
+  g_assert_cmpuint (attr.mode & 07777, ==, 0755);
 }
 
 /* With DONT_MASK the umask comes along, and a default ACL replaces it. */
@@ -421,6 +452,7 @@ main (int argc, char **argv)
   ADD ("statx", test_the_birth_time_is_told);
   ADD ("statfs", test_the_file_system_is_described);
   ADD ("access", test_access_follows_the_mode);
+  ADD ("set-id", test_truncating_kills_set_id_when_asked);
   ADD_WITH ("xattr", with_xattr, test_extended_attributes_are_kept);
   ADD_WITH ("xattr/old", without_acl, test_extended_attributes_are_kept);
   ADD ("xattr/none", test_without_the_option_there_are_none);
