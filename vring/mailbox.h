@@ -10,6 +10,11 @@
 #pragma once
 
 #include <glib.h>
+#include <stddef.h>
+
+/* The struct of @type whose @member is at @ptr: what a mail was embedded in. */
+#define VD_CONTAINER(ptr, type, member)                                        \
+  ((type *) (void *) ((char *) (ptr) -offsetof (type, member)))
 
 typedef struct VdMail VdMail;
 typedef struct VdMailbox VdMailbox;

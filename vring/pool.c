@@ -57,7 +57,7 @@ vd_pool_free (VdPool *pool)
 static inline VdOp *
 op_of (VdMail *mail)
 {
-  return (VdOp *) ((char *) mail - offsetof (VdOp, mail));
+  return VD_CONTAINER (mail, VdOp, mail);
 }
 
 static void

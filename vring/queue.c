@@ -335,8 +335,7 @@ vd_queue_wake (VdQueue *queue)
 static void
 run_broken (VdMail *mail)
 {
-  VdQueue *queue =
-      (VdQueue *) ((char *) mail - offsetof (VdQueue, broken_mail));
+  VdQueue *queue = VD_CONTAINER (mail, VdQueue, broken_mail);
 
   queue->on_broken (queue, queue->broken_reason, queue->owner);
 }
@@ -382,8 +381,7 @@ vd_queue_detached (VdQueue *queue)
 static void
 run_attach (VdMail *mail)
 {
-  VdQueue *queue =
-      (VdQueue *) ((char *) mail - offsetof (VdQueue, attach_mail));
+  VdQueue *queue = VD_CONTAINER (mail, VdQueue, attach_mail);
 
   vd_worker_add_queue (queue->worker, queue);
 }
@@ -399,7 +397,7 @@ vd_queue_attach (VdQueue *queue, VdWorker *worker)
 static inline VdQueueCommand *
 command_of (VdMail *mail)
 {
-  return (VdQueueCommand *) ((char *) mail - offsetof (VdQueueCommand, mail));
+  return VD_CONTAINER (mail, VdQueueCommand, mail);
 }
 
 /* CONTROL: the last step of every command. */

@@ -337,8 +337,7 @@ turn_queues (VdWorker *worker)
 static void
 run_end (VdMail *mail)
 {
-  VdWorker *worker =
-      (VdWorker *) ((char *) mail - offsetof (VdWorker, end_mail));
+  VdWorker *worker = VD_CONTAINER (mail, VdWorker, end_mail);
 
   worker->ending = true;
 }

@@ -300,7 +300,8 @@ static const struct fuse_lowlevel_ops ops = {
 /* libfuse logs what it finds wrong with a message.  The validator finds it
  * before, so a line here means that the two disagree; one a second will do. */
 static void
-log_from_libfuse (enum fuse_log_level level, const char *format, va_list args)
+    G_GNUC_PRINTF (2, 0) log_from_libfuse (enum fuse_log_level level,
+                                           const char *format, va_list args)
 {
   static atomic_uint_fast64_t last;
   guint64 now = (guint64) time (NULL);

@@ -100,6 +100,7 @@ test_other_faults_are_fatal (void)
   if (g_test_subprocess ()) {
     g_autoptr (VdMap) map = map_with (fd, 0); /* installs the handler */
 
+    g_assert_nonnull (map);
     bytes = mmap (NULL, LEN, PROT_READ, MAP_SHARED, fd, 0);
     g_assert_true (bytes != MAP_FAILED);
     g_assert_cmpint (ftruncate (fd, 0), ==, 0);

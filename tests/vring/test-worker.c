@@ -70,7 +70,7 @@ wait_done (Job *job)
 static Job *
 job_of (VdOp *op)
 {
-  return (Job *) ((guint8 *) op - G_STRUCT_OFFSET (Job, op));
+  return VD_CONTAINER (op, Job, op);
 }
 
 static int

@@ -373,7 +373,7 @@ data_over_the_ring (VtAttack *a)
 static void
 random_request (VtAttack *a, guint8 *memory)
 {
-  struct virtio_blk_outhdr *header = (struct virtio_blk_outhdr *) memory;
+  struct virtio_blk_outhdr *header = (void *) memory;
   const guint64 sectors[] = { 0,          1,          2047,       2048,
                               1ull << 54, 1ull << 55, 1ull << 63, G_MAXUINT64 };
   const guint32 lengths[] = { 0, 1, 8, 15, 16, 20, 511, 512, 513, 4096, 65536 };
