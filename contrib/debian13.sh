@@ -28,10 +28,12 @@ debian13_make() {
 # mounts that end with it.
 debian13_run() {
   unshare --mount --propagation private bash -euc '
+    mount --rbind "$1" "$1" # a chroot whose root is a mount can make namespaces
+    cd "$1"
     mount --bind "$2" "$1/src" && mount -o remount,ro,bind "$1/src"
     mount -t proc proc "$1/proc"
+    mount -t sysfs sysfs "$1/sys"
     mount --rbind /dev "$1/dev"
-    mount -t tmpfs tmpfs "$1/tmp"
     exec chroot "$1" /bin/bash -euc "$3"' bash "$1" "$source_dir" "$2" </dev/null
 }
 
@@ -47,12 +49,13 @@ debian13() {
   debian13_make "$dir" || { debian13_skip "debootstrap failed"; return 0; }
   step "Debian 13: build, unit and wire tests"
   mkdir -p "$dir/src" "$dir/build"
+  find "$dir/tmp" -mindepth 1 -xdev -delete
   rm -f "$dir/build/meson-logs/testlog.json"
   if debian13_run "$dir" '
     export LANG=C.UTF-8
     [ -e /build/build.ninja ] || meson setup /build /src -Dwerror=true -Dman=disabled
     ninja -C /build
-    meson test -C /build --no-rebuild --print-errorlogs --suite unit --suite wire || true' \
+    meson test -C /build --no-rebuild --print-errorlogs -t 3 --suite unit --suite wire || true' \
     >"$dir/test.out" 2>&1; then
     count_results debian13 "$dir/build/meson-logs/testlog.json" "$dir/test.out"
   else
