@@ -48,8 +48,9 @@ vd_call_run (const VdCall *call)
 static int
 work (VdOp *op)
 {
-  return vd_call_run (
-      &((VdTask *) ((char *) op - offsetof (VdTask, op)))->call);
+  VdTask *task = (void *) ((char *) op - offsetof (VdTask, op));
+
+  return vd_call_run (&task->call);
 }
 
 void

@@ -78,8 +78,7 @@ run_timed (VdPolicy *policy, const VdCall *call)
 static void
 task_done (VdOp *op, int res)
 {
-  VdBlkRequest *req =
-      (VdBlkRequest *) ((char *) op - offsetof (VdBlkRequest, task.op));
+  VdBlkRequest *req = (void *) ((char *) op - offsetof (VdBlkRequest, task.op));
 
   /* io_uring may give up where a system call would have waited. */
   if (res == -EAGAIN || res == -EINTR) {
@@ -140,7 +139,7 @@ static void
 post (VdFlush *flush, VdMail *mail)
 {
   VdBlkRequest *req =
-      (VdBlkRequest *) ((char *) flush - offsetof (VdBlkRequest, flush));
+      (void *) ((char *) flush - offsetof (VdBlkRequest, flush));
 
   vd_worker_post (req->queue->worker, mail);
 }
@@ -149,7 +148,7 @@ static void
 flushed (VdFlush *flush, int error)
 {
   VdBlkRequest *req =
-      (VdBlkRequest *) ((char *) flush - offsetof (VdBlkRequest, flush));
+      (void *) ((char *) flush - offsetof (VdBlkRequest, flush));
 
   vd_blk_finish (req, error == 0 ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR);
 }
@@ -165,7 +164,7 @@ static void
 lead (VdFlush *flush)
 {
   VdBlkRequest *req =
-      (VdBlkRequest *) ((char *) flush - offsetof (VdBlkRequest, flush));
+      (void *) ((char *) flush - offsetof (VdBlkRequest, flush));
 
   req->task.call = (VdCall){
     .kind = VD_CALL_SYNC,

@@ -349,7 +349,7 @@ static void
 test_readers_share_with_readers_only (Fixture *f, gconstpointer data)
 {
   static const guint reader[] = { 100, 201, 203, 0xffff };
-  g_autoptr (VdImage) image = open_well (f->path, TRUE);
+  G_GNUC_UNUSED g_autoptr (VdImage) image = open_well (f->path, TRUE);
 
   g_assert_true (child_opens (f->path, TRUE, TRUE));
   g_assert_false (child_opens (f->path, FALSE, TRUE));
