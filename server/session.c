@@ -29,6 +29,7 @@ G_DEFINE_QUARK (vd - session - error - quark, vd_session_error)
   ((G_GUINT64_CONSTANT (1) << VIRTIO_F_VERSION_1) |                            \
    (G_GUINT64_CONSTANT (1) << VIRTIO_RING_F_INDIRECT_DESC) |                   \
    (G_GUINT64_CONSTANT (1) << VIRTIO_RING_F_EVENT_IDX) |                       \
+   (G_GUINT64_CONSTANT (1) << VIRTIO_F_RING_PACKED) |                          \
    (G_GUINT64_CONSTANT (1) << VIRTIO_F_RING_RESET) |                           \
    (G_GUINT64_CONSTANT (1) << VD_F_LOG_ALL) |                                  \
    (G_GUINT64_CONSTANT (1) << VD_F_PROTOCOL_FEATURES))

@@ -50,12 +50,18 @@ packed_find (const VdQueue *queue, const VdMap *map, VdRing *ret)
 }
 
 /* The base holds both indices with their wrap counters; a front-end that leaves
- * the upper half zero means that nothing is in flight. */
+ * the upper half zero means that nothing is in flight.  One that knows only
+ * split rings (User-Mode Linux) says 0 for a fresh ring, whose wrap counters
+ * are 1; in a ring that has wrapped once the first descriptor was used. */
 static const char *
 packed_init (VdQueue *queue, guint32 base)
 {
   guint16 avail = base & 0xffff, used = base >> 16;
+  guint16 first =
+      vd_load16 (&descriptors (queue)[0].flags, memory_order_relaxed);
 
+  if (base == 0 && !(first & USED_BIT))
+    avail = WRAP_BIT;
   if (used == 0)
     used = avail;
   queue->next_avail = avail & ~WRAP_BIT;

@@ -61,8 +61,8 @@ share_memory (Fixture *f, guint64 refuse)
 {
   GPtrArray *regions = f->vm->guest->regions;
 
-  g_assert_true (vt_set_features (f->fe, f->fe->features &
-                                             ~(1ull << VD_F_LOG_ALL | refuse)));
+  refuse |= 1ull << VD_F_LOG_ALL | 1ull << VIRTIO_F_RING_PACKED;
+  g_assert_true (vt_set_features (f->fe, f->fe->features & ~refuse));
   for (guint i = 0; i < regions->len; i++)
     g_assert_true (vt_add_mem_reg (f->fe, g_ptr_array_index (regions, i)));
 }
