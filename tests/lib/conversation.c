@@ -253,7 +253,8 @@ uml_start (VtFrontend *fe)
 
     g_assert_true (vt_set_vring_call (fe, ring->index, ring->call_fd));
     g_assert_true (vt_set_vring_num (fe, ring->index, ring->size));
-    g_assert_true (vt_set_vring_base (fe, ring->index, vt_ring_base (ring)));
+    /* Always, and for packed rings too, though their first base is another. */
+    g_assert_true (vt_set_vring_base (fe, ring->index, 0));
     g_assert_true (vt_set_vring_addr (fe, ring));
   }
   for (guint i = 0; i < fe->n_rings; i++) {

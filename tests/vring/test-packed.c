@@ -330,6 +330,36 @@ test_empty_buffers_are_skipped (Fixture *f, gconstpointer data)
   g_assert_cmphex (f->data[1], ==, 0xee);
 }
 
+/* Front-ends that do not know packed rings, or only the driver's half of the
+ * base, start a fresh ring like the others. */
+static void
+test_bases_of_a_fresh_ring (Fixture *f, gconstpointer data)
+{
+  const guint32 bases[] = { 0x80008000, 0x8000, 0 };
+
+  for (guint i = 0; i < G_N_ELEMENTS (bases); i++) {
+    vt_ring_reset (f->ring, 0);
+    g_assert_true (
+        vt_queue_rig_try_start (&f->rig, f->ring, bases[i], TRUE, NULL));
+    echo_once (f);
+    g_assert_cmphex (vt_queue_rig_stop (&f->rig, f->ring), ==, 0x80028002);
+  }
+}
+
+/* A ring that has wrapped goes on where it was, also at the base 0. */
+static void
+test_wrapped_ring_goes_on (Fixture *f, gconstpointer data)
+{
+  guint32 base = f->ring->start_base;
+
+  for (guint i = 0; i < 40; i++) {
+    g_assert_true (vt_queue_rig_try_start (&f->rig, f->ring, base, TRUE, NULL));
+    echo_once (f);
+    base = vt_queue_rig_stop (&f->rig, f->ring);
+    g_assert_cmphex (base, ==, vt_ring_base (f->ring));
+  }
+}
+
 /* --- Noise --- */
 
 static guint64
@@ -406,6 +436,8 @@ main (int argc, char **argv)
   ADD ("serve/longest", test_longest_chain_is_served);
   ADD ("serve/all", test_chain_of_all_descriptors_is_served);
   ADD ("serve/empty", test_empty_buffers_are_skipped);
+  ADD ("start/fresh", test_bases_of_a_fresh_ring);
+  ADD ("start/wrapped", test_wrapped_ring_goes_on);
   g_test_add ("/packed/noise/now", Fixture, GUINT_TO_POINTER (VT_ECHO_NOW),
               set_up, test_noise_is_survived, tear_down);
   g_test_add ("/packed/noise/mixed", Fixture, GUINT_TO_POINTER (VT_ECHO_MIXED),

@@ -255,8 +255,9 @@ add_test (const char *name, VtOrder order, VtRingFlags flags,
   static guint n_configs;
   Config *config = &configs[n_configs++];
   g_autofree char *path =
-      g_strdup_printf ("/conversations/%s/%s%s", vt_order_name (order), name,
-                       flags & VT_RING_INDIRECT ? "-indirect" : "");
+      g_strdup_printf ("/conversations/%s/%s%s%s", vt_order_name (order), name,
+                       flags & VT_RING_INDIRECT ? "-indirect" : "",
+                       flags & VT_RING_PACKED ? "-packed" : "");
 
   g_assert_cmpuint (n_configs, <=, G_N_ELEMENTS (configs));
   *config = (Config){ order, flags };
@@ -272,6 +273,8 @@ main (int argc, char **argv)
 
     add_test ("blk", order, 0, test_blk);
     add_test ("blk", order, modern, test_blk);
+    add_test ("blk", order, VT_RING_PACKED, test_blk);
+    add_test ("blk", order, VT_RING_PACKED | modern, test_blk);
     if (order == VT_ORDER_LIBBLKIO)
       continue; /* it knows disks only */
     add_test ("generic", order, modern, test_generic);
