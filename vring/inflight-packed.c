@@ -36,12 +36,28 @@ load_index (const VdQueue *queue, const guint16 *at)
   return MIN (index, queue->size);
 }
 
+/* The indices change together, or a crash in between would leave an index with
+ * the wrap counter of another. */
+static void
+store_indices (VdInflightPacked *part, const VdInflightPacked *from)
+{
+  atomic_store_explicit ((_Atomic guint64 *) &part->indices, from->indices,
+                         memory_order_relaxed);
+}
+
 static void
 set_old (VdInflightPacked *part)
 {
+  const VdInflightPacked next = {
+    .used_idx = part->used_idx,
+    .old_used_idx = part->used_idx,
+    .used_wrap = part->used_wrap,
+    .old_used_wrap = part->used_wrap,
+  };
+
   part->old_free_head = part->free_head;
-  part->old_used_idx = part->used_idx;
-  part->old_used_wrap = part->used_wrap;
+  store_barrier ();
+  store_indices (part, &next);
 }
 
 static void
@@ -60,20 +76,19 @@ init_fresh (VdQueue *queue)
   part->version = 1;
 }
 
-/* Takes the batch that was being published as done or as not begun. */
+/* Takes the batch that was being published as done or as not begun.  Until it is
+ * visible, its first descriptor is as the driver made it available; afterwards
+ * the driver, which lives on, may have overwritten it already. */
 static void
 settle_batch (VdQueue *queue)
 {
   VdInflightPacked *part = part_of (queue);
 
-  if (part->used_idx != part->old_used_idx ||
-      part->used_wrap != part->old_used_wrap) {
-    bool visible =
-        vd_packed_is_used (queue, part->old_used_idx, part->old_used_wrap != 0);
-
-    if (visible)
-      set_old (part);
-  }
+  if ((part->used_idx != part->old_used_idx ||
+       part->used_wrap != part->old_used_wrap) &&
+      !vd_packed_is_available (queue, part->old_used_idx,
+                               part->old_used_wrap != 0))
+    set_old (part);
   part->free_head = part->old_free_head;
   part->used_idx = part->old_used_idx;
   part->used_wrap = part->old_used_wrap;
@@ -128,6 +143,20 @@ rebuild_free (VdQueue *queue, const bool *taken)
   *link = (guint16) queue->size;
 }
 
+/* The first descriptor that was not popped. */
+static void
+find_next_avail (VdQueue *queue, guint n_ring)
+{
+  queue->next_avail = queue->used_idx;
+  queue->avail_wrap = queue->used_wrap;
+  for (guint i = 0; i < n_ring; i++) {
+    /* Used elements behind the first of a batch that did not become visible
+     * would be found by the driver once it comes to them. */
+    vd_packed_make_available (queue, queue->next_avail, queue->avail_wrap);
+    vd_packed_advance (queue, &queue->next_avail, &queue->avail_wrap, 1);
+  }
+}
+
 /* Lists what is to be submitted again. */
 static const char *
 collect (VdQueue *queue)
@@ -148,9 +177,7 @@ collect (VdQueue *queue)
     }
   vd_inflight_order (queue, again, n);
   rebuild_free (queue, taken);
-  queue->next_avail = queue->used_idx;
-  queue->avail_wrap = queue->used_wrap;
-  vd_packed_advance (queue, &queue->next_avail, &queue->avail_wrap, n_ring);
+  find_next_avail (queue, n_ring);
   return NULL;
 }
 
@@ -269,6 +296,7 @@ void
 vd_inflight_packed_prepare (VdQueue *queue)
 {
   VdInflightPacked *part = part_of (queue);
+  VdInflightPacked next = { .indices = part->indices };
 
   for (guint i = 0; i < queue->n_batch; i++) {
     guint16 head = queue->batch[i];
@@ -278,8 +306,10 @@ vd_inflight_packed_prepare (VdQueue *queue)
       part->desc[last].next = part->free_head;
     part->free_head = head;
   }
-  part->used_idx = queue->used_idx;
-  part->used_wrap = queue->used_wrap;
+  next.used_idx = queue->used_idx;
+  next.used_wrap = queue->used_wrap;
+  store_barrier ();
+  store_indices (part, &next);
   store_barrier ();
 }
 

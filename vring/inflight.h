@@ -11,6 +11,7 @@
 
 #include <assert.h>
 #include <glib.h>
+#include <stddef.h>
 
 /* One descriptor of a split ring. */
 typedef struct {
@@ -52,13 +53,20 @@ typedef struct {
   guint16 n_desc;
   guint16 free_head,
       old_free_head; /* old: before the batch that is published */
-  guint16 used_idx, old_used_idx;
-  guint8 used_wrap, old_used_wrap;
-  guint8 padding[7];
-  guint8 alignment[3];
+  union {
+    struct {
+      guint16 used_idx, old_used_idx;
+      guint8 used_wrap, old_used_wrap;
+      guint8 padding[2];
+    };
+    guint64 indices; /* all of them, for one store */
+  };
+  guint8 alignment[8];
   VdInflightPackedDesc desc[];
 } VdInflightPacked;
 static_assert (sizeof (VdInflightPacked) == 32, "packed header");
+static_assert (offsetof (VdInflightPacked, used_idx) == 16, "packed header");
+static_assert (offsetof (VdInflightPacked, used_wrap) == 20, "packed header");
 
 typedef struct VdInflight VdInflight;
 

@@ -75,10 +75,9 @@ packed_init (VdQueue *queue, guint32 base)
 }
 
 static inline bool
-is_available (const VdQueue *queue, guint16 flags)
+is_available (bool wrap, guint16 flags)
 {
-  return !!(flags & AVAIL_BIT) == queue->avail_wrap &&
-         !!(flags & USED_BIT) != queue->avail_wrap;
+  return !!(flags & AVAIL_BIT) == wrap && !!(flags & USED_BIT) != wrap;
 }
 
 static inline guint16
@@ -184,12 +183,20 @@ vd_packed_advance (const VdQueue *queue, guint16 *index, bool *wrap, guint n)
 }
 
 gboolean
-vd_packed_is_used (const VdQueue *queue, guint16 index, bool wrap)
+vd_packed_is_available (const VdQueue *queue, guint16 index, bool wrap)
 {
-  guint16 flags =
-      vd_load16 (&descriptors (queue)[index].flags, memory_order_acquire);
+  return is_available (wrap, vd_load16 (&descriptors (queue)[index].flags,
+                                        memory_order_acquire));
+}
 
-  return !!(flags & AVAIL_BIT) == wrap && !!(flags & USED_BIT) == wrap;
+void
+vd_packed_make_available (VdQueue *queue, guint16 index, bool wrap)
+{
+  vd_store16 (&descriptors (queue)[index].flags, wrap ? AVAIL_BIT : USED_BIT,
+              memory_order_relaxed);
+  vd_dirty_ring (
+      queue, queue->ring.desc_gpa + index * sizeof (struct vring_packed_desc),
+      sizeof (struct vring_packed_desc));
 }
 
 /* Reads the next chain of the ring, or of those to be submitted again. */
@@ -221,8 +228,8 @@ packed_pop (VdQueue *queue, VdChain **chains, guint max)
     VdChainBuilder builder;
     const char *broken;
 
-    if (!again &&
-        !is_available (queue, next_flags (queue, memory_order_acquire)))
+    if (!again && !is_available (queue->avail_wrap,
+                                 next_flags (queue, memory_order_acquire)))
       return i;
     chain = vd_queue_take_slot (queue);
     if (chain == NULL) {
@@ -326,7 +333,8 @@ packed_notifications (VdQueue *queue, gboolean on)
   if (!on)
     return FALSE;
   atomic_thread_fence (memory_order_seq_cst);
-  return is_available (queue, next_flags (queue, memory_order_relaxed));
+  return is_available (queue->avail_wrap,
+                       next_flags (queue, memory_order_relaxed));
 }
 
 static guint32

@@ -217,7 +217,9 @@ void vd_inflight_packed_prepare (VdQueue *queue);
 void vd_inflight_packed_publish (VdQueue *queue);
 
 /* packed.c, for inflight-packed.c. */
-gboolean vd_packed_is_used (const VdQueue *queue, guint16 index, bool wrap);
+gboolean
+vd_packed_is_available (const VdQueue *queue, guint16 index, bool wrap);
+void vd_packed_make_available (VdQueue *queue, guint16 index, bool wrap);
 void
 vd_packed_advance (const VdQueue *queue, guint16 *index, bool *wrap, guint n);
 const char *vd_packed_append (VdQueue *queue, VdChainBuilder *builder,

@@ -265,19 +265,20 @@ serve_batch (VdQueue *queue)
   return n;
 }
 
-/* What a predecessor left is submitted again even if we are to stop: the base
- * that we answer counts it as done. */
 static inline bool
 has_again (const VdQueue *queue)
 {
   return queue->next_again < queue->n_again;
 }
 
+/* What a predecessor left is submitted again even if we are to stop, and even
+ * disabled, as front-ends do it first: the base that we answer counts it as
+ * done. */
 static inline bool
 running (const VdQueue *queue)
 {
-  return queue->enabled && !queue->broken &&
-         (!queue->stopping || has_again (queue));
+  return !queue->broken &&
+         (queue->stopping ? has_again (queue) : queue->enabled);
 }
 
 /* Guest memory may be lost under any access of the last turn. */

@@ -97,17 +97,16 @@ to_host (struct vring_desc desc)
   return desc;
 }
 
-static const char *
-walk_indirect (VdQueue *queue, VdChainBuilder *builder,
-               const struct vring_desc *outer)
+static inline __attribute__ ((always_inline)) const char *
+walk_indirect (VdQueue *queue, VdChainBuilder *builder, struct vring_desc outer)
 {
   VdIndirect table;
   const char *broken;
   guint32 i = 0;
 
-  if (outer->flags & VRING_DESC_F_NEXT)
+  if (outer.flags & VRING_DESC_F_NEXT)
     return "an indirect descriptor has a successor";
-  broken = vd_indirect_open (queue, outer->addr, outer->len, &table);
+  broken = vd_indirect_open (queue, outer.addr, outer.len, &table);
   while (broken == NULL) {
     struct vring_desc desc;
 
@@ -127,7 +126,7 @@ walk_indirect (VdQueue *queue, VdChainBuilder *builder,
   return broken;
 }
 
-static const char *
+static inline __attribute__ ((always_inline)) const char *
 walk (VdQueue *queue, VdChainBuilder *builder, guint16 head)
 {
   guint i = head;
@@ -139,7 +138,7 @@ walk (VdQueue *queue, VdChainBuilder *builder, guint16 head)
     vd_load_desc (&desc, &descriptors (queue)[i]);
     desc = to_host (desc);
     if (desc.flags & VRING_DESC_F_INDIRECT)
-      return walk_indirect (queue, builder, &desc);
+      return walk_indirect (queue, builder, desc);
     broken = vd_chain_append (builder, desc.addr, desc.len,
                               desc.flags & VRING_DESC_F_WRITE);
     if (broken != NULL)
@@ -217,6 +216,20 @@ pop_again (VdQueue *queue, VdChain **chains, guint max)
   return n;
 }
 
+/* A driver that keeps to the rules has at most as many chains as entries that
+ * it does not know to be completed; the in-flight memory's batch relies on it. */
+static guint
+limit_tracked (VdQueue *queue, guint n)
+{
+  guint n_out = queue->n_in_flight + queue->n_batch;
+
+  if (n > 0 && n_out >= queue->size) {
+    vd_queue_break (queue, "more chains are in flight than the ring has");
+    return 0;
+  }
+  return MIN (n, queue->size - n_out);
+}
+
 static guint
 split_pop (VdQueue *queue, VdChain **chains, guint max)
 {
@@ -225,6 +238,8 @@ split_pop (VdQueue *queue, VdChain **chains, guint max)
   if (G_UNLIKELY (queue->next_again < queue->n_again))
     return pop_again (queue, chains, max);
   n = available (queue, max);
+  if (queue->inflight_part != NULL)
+    n = limit_tracked (queue, n);
   for (guint i = 0; i < n; i++) {
     guint16 *at =
         &avail_ring (queue)->ring[queue->next_avail & (queue->size - 1)];

@@ -191,6 +191,46 @@ test_a_published_batch_is_not_done_again (Fixture *f, gconstpointer data)
   take_all (f, requests, 8);
 }
 
+/* QEMU disables its rings before it stops them, maybe at once. */
+static void
+test_a_ring_stopped_at_once_owes_nothing (Fixture *f, gconstpointer data)
+{
+  Request requests[20];
+
+  f->echo.mode = VT_ECHO_HOLD;
+  vt_queue_rig_start (&f->rig, f->ring);
+  add (f, requests, 20);
+  vt_echo_wait_held (&f->echo, 20);
+  crash (f);
+  vt_echo_release (&f->rig, f->ring, FALSE);
+  vt_queue_rig_stop (&f->rig, f->ring);
+  come_back (f);
+
+  f->echo.mode = VT_ECHO_NOW;
+  g_assert_true (vt_queue_rig_try_start (&f->rig, f->ring, 0, FALSE, NULL));
+  g_assert_cmpuint (vt_queue_rig_stop (&f->rig, f->ring), ==, 20);
+  take_all (f, requests, 20);
+}
+
+/* More chains come back and are popped again than the driver can have. */
+static void
+test_a_batch_beyond_the_ring_breaks_it (Fixture *f, gconstpointer data)
+{
+  Request requests[SIZE];
+
+  f->ring->flags |= VT_RING_INDIRECT; /* a descriptor each */
+  f->echo.mode = VT_ECHO_HOLD;
+  f->echo.limit = SIZE; /* what comes now waits until some are completed */
+  vt_queue_rig_start (&f->rig, f->ring);
+  add (f, requests, SIZE);
+  vt_echo_wait_held (&f->echo, SIZE);
+  vt_ring_raw_publish (f->ring, 2 * SIZE);
+  vt_echo_release (&f->rig, f->ring, FALSE);
+  g_assert_cmpstr (vt_queue_rig_wait_broken (&f->rig, f->ring), ==,
+                   "more chains are in flight than the ring has");
+  g_assert_cmpuint (atomic_load (&f->echo.n_handled), ==, SIZE);
+}
+
 static void
 test_fresh_memory_takes_the_rings_index (Fixture *f, gconstpointer data)
 {
@@ -276,6 +316,8 @@ main (int argc, char **argv)
   ADD ("successor", test_what_was_in_flight_is_done_by_the_successor);
   ADD ("order", test_order_is_kept);
   ADD ("published", test_a_published_batch_is_not_done_again);
+  ADD ("stopped", test_a_ring_stopped_at_once_owes_nothing);
+  ADD ("beyond", test_a_batch_beyond_the_ring_breaks_it);
   ADD ("fresh", test_fresh_memory_takes_the_rings_index);
   ADD ("damaged", test_damaged_memory_is_refused);
   return g_test_run ();
