@@ -6,74 +6,63 @@
 
 #include <string.h>
 
-void
-vd_chain_begin (VdChainBuilder *builder, VdChain *chain)
-{
-  *builder = (VdChainBuilder){
-    .chain = chain,
-    .iov = chain->few,
-    .n_max = VD_CHAIN_FEW,
-  };
-  chain->n_out = chain->n_in = 0;
-  chain->out_len = chain->in_len = 0;
-  chain->n_ranges = 0;
-}
-
 /* Continues in the slot's arena.  Returns: FALSE if that is full as well. */
 static gboolean
 builder_grow (VdChainBuilder *builder)
 {
   VdChain *chain = builder->chain;
+  struct iovec *arena =
+      chain->queue->arenas + (gsize) chain->slot * VD_CHAIN_IOV;
 
-  if (builder->iov == chain->arena)
+  if (builder->iov == arena)
     return FALSE;
-  memcpy (chain->arena, chain->few, sizeof chain->few);
-  builder->iov = chain->arena;
+  memcpy (arena, chain->few, sizeof chain->few);
+  builder->iov = arena;
   builder->n_max = VD_CHAIN_IOV;
   return TRUE;
 }
 
+static inline VdChainRange *
+ranges_of (const VdChain *chain)
+{
+  return chain->queue->ranges + (gsize) chain->slot * VD_CHAIN_IOV;
+}
+
 const char *
-vd_chain_append (VdChainBuilder *builder, guint64 gpa, guint32 len,
-                 gboolean writable)
+vd_chain_append_slowly (VdChainBuilder *builder, guint64 gpa, guint32 len,
+                        gboolean writable)
 {
   VdChain *chain = builder->chain;
   guint64 left = len;
 
   if (++builder->n_desc > VD_CHAIN_MAX)
     return "a chain is too long";
-  if (!writable && chain->n_in > 0)
+  if (!writable && builder->n_in > 0)
     return "a readable buffer follows a writable one";
   while (left > 0) {
     guint64 n = left;
     void *at = vd_queue_translate (chain->queue, gpa, &n);
+    guint n_iov = builder->n_out + builder->n_in;
 
     if (at == NULL)
       return "a buffer lies outside guest memory";
-    if (builder->n_iov == builder->n_max && !builder_grow (builder))
+    if (n_iov == builder->n_max && !builder_grow (builder))
       return "a chain has too many buffers";
-    builder->iov[builder->n_iov++] = (struct iovec){ at, n };
-    if (G_UNLIKELY (chain->epoch->dirty != NULL) && writable)
-      chain->ranges[chain->n_ranges++] = (VdChainRange){ gpa, n };
+    builder->iov[n_iov] = (struct iovec){ at, n };
+    if (chain->epoch->dirty != NULL && writable)
+      ranges_of (chain)[chain->n_ranges++] = (VdChainRange){ gpa, n };
     if (writable)
-      chain->n_in++;
+      builder->n_in++;
     else
-      chain->n_out++;
+      builder->n_out++;
     gpa += n;
     left -= n;
   }
   if (writable)
-    chain->in_len += len;
+    builder->in_len += len;
   else
-    chain->out_len += len;
+    builder->out_len += len;
   return NULL;
-}
-
-void
-vd_chain_end (VdChainBuilder *builder)
-{
-  builder->chain->out = builder->iov;
-  builder->chain->in = builder->iov + builder->chain->n_out;
 }
 
 const char *
@@ -123,8 +112,8 @@ static void
 mark_dirty (const VdChain *chain)
 {
   for (guint i = 0; i < chain->n_ranges; i++)
-    vd_dirty_mark (chain->epoch->dirty, chain->ranges[i].gpa,
-                   chain->ranges[i].len);
+    vd_dirty_mark (chain->epoch->dirty, ranges_of (chain)[i].gpa,
+                   ranges_of (chain)[i].len);
 }
 
 void

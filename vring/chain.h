@@ -13,8 +13,8 @@
 typedef struct VdQueue VdQueue;
 typedef struct VdChain VdChain;
 
-/* Descriptors of a chain; more than the largest
- * seen in the wild (Windows, 512 segments), and IOV_MAX. */
+/* Descriptors of a chain: more than the longest seen in the wild (Windows, 512
+ * segments), and no more than IOV_MAX. */
 #define VD_CHAIN_MAX 1024
 
 /* Buffers of a chain: a descriptor that crosses regions makes several. */
@@ -22,7 +22,7 @@ typedef struct VdChain VdChain;
 
 /* Segments kept beside the chain itself; longer lists use the slot's own
  * stretch of the queue's arena. */
-#define VD_CHAIN_FEW 6
+#define VD_CHAIN_FEW 5
 
 struct VdChain {
   VdQueue *queue;
@@ -44,12 +44,8 @@ struct VdChain {
   guint16 id;            /* what the driver calls this chain */
   guint16 n_ring;        /* packed: the descriptors of the ring that it takes */
   guint16 inflight_head; /* packed: its first entry of in-flight memory */
-  struct iovec *arena;   /* VD_CHAIN_IOV elements, touched on demand */
+  guint32 n_ranges; /* of the slot's VdChainRange, while writes are logged */
   struct iovec few[VD_CHAIN_FEW];
-
-  /* While the dirty log is on: where the writable buffers are. */
-  struct VdChainRange *ranges; /* VD_CHAIN_IOV elements */
-  guint32 n_ranges;
 };
 
 /* Gives @chain back to the driver; the used index is published and the driver

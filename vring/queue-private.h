@@ -167,9 +167,38 @@ void vd_queue_detached (VdQueue *queue);    /* answers STOP */
 /* worker.c, QUEUE. */
 void vd_worker_add_queue (VdWorker *worker, VdQueue *queue);
 
-/* queue.c: a free slot, or NULL if all are in flight. */
-VdChain *vd_queue_take_slot (VdQueue *queue);
-void vd_queue_return_slot (VdQueue *queue, VdChain *chain);
+/* queue.c: a slot that was never used; NULL if there is none. */
+VdChain *vd_queue_touch_slot (VdQueue *queue);
+/* queue.c: answers the MEMORY command: no chain uses the old epoch. */
+void vd_queue_finish_memory (VdQueue *queue, VdEpoch *old);
+
+/* A free slot, or NULL if all are in flight. */
+static inline VdChain *
+vd_queue_take_slot (VdQueue *queue)
+{
+  VdChain *chain = queue->free;
+
+  if (G_LIKELY (chain != NULL))
+    queue->free = chain->next_free;
+  else if ((chain = vd_queue_touch_slot (queue)) == NULL)
+    return NULL;
+  chain->epoch = queue->epoch;
+  queue->epoch->in_flight++;
+  queue->n_in_flight++;
+  return chain;
+}
+
+static inline void
+vd_queue_return_slot (VdQueue *queue, VdChain *chain)
+{
+  VdEpoch *epoch = chain->epoch;
+
+  chain->next_free = queue->free;
+  queue->free = chain;
+  queue->n_in_flight--;
+  if (--epoch->in_flight == 0 && epoch != queue->epoch)
+    vd_queue_finish_memory (queue, epoch);
+}
 
 /* inflight.c: a chain that a predecessor did not complete. */
 typedef struct {
@@ -180,19 +209,87 @@ typedef struct {
 /* Makes @again, in the order of its counters, the queue's first chains. */
 void vd_inflight_order (VdQueue *queue, VdAgain *again, guint n);
 
-/* chain.c: puts a slot's buffers together. */
+/* Puts a slot's buffers together.  It lives in registers: only the slow path
+ * takes its address, of a copy. */
 typedef struct {
   VdChain *chain;
   struct iovec *iov;
-  guint n_iov, n_max;
+  guint n_max;       /* room in iov */
+  guint n_out, n_in; /* buffers so far */
+  guint64 out_len, in_len;
   guint n_desc; /* descriptors walked, also the empty ones */
 } VdChainBuilder;
 
-void vd_chain_begin (VdChainBuilder *builder, VdChain *chain);
+/* chain.c: the same as vd_chain_append(), for any descriptor: one that is empty,
+ * crosses regions, needs the arena, or is logged. */
+const char *vd_chain_append_slowly (VdChainBuilder *builder, guint64 gpa,
+                                    guint32 len, gboolean writable);
+
+/* The region in the queue's cache that @gpa lies in, or NULL. */
+static inline VdRange *
+vd_queue_cached (VdQueue *queue, guint64 gpa)
+{
+  for (guint i = 0; i < VD_QUEUE_CACHE; i++)
+    if (gpa - queue->cache[i].gpa < queue->cache[i].size)
+      return &queue->cache[i];
+  return NULL;
+}
+
+static inline void
+vd_chain_begin (VdChainBuilder *builder, VdChain *chain)
+{
+  chain->n_ranges = 0;
+  *builder = (VdChainBuilder){
+    .chain = chain,
+    .iov = chain->few,
+    .n_max = VD_CHAIN_FEW,
+  };
+}
+
 /* Appends one descriptor's buffer.  Returns: NULL, or which rule it breaks. */
-const char *vd_chain_append (VdChainBuilder *builder, guint64 gpa, guint32 len,
-                             gboolean writable);
-void vd_chain_end (VdChainBuilder *builder);
+static inline __attribute__ ((always_inline)) const char *
+vd_chain_append (VdChainBuilder *builder, guint64 gpa, guint32 len,
+                 gboolean writable)
+{
+  VdChain *chain = builder->chain;
+  const VdRange *range = vd_queue_cached (chain->queue, gpa);
+  guint n = builder->n_out + builder->n_in;
+  VdChainBuilder copy;
+  const char *broken;
+
+  if (G_LIKELY (
+          range != NULL && len > 0 && len <= range->size - (gpa - range->gpa) &&
+          n < builder->n_max && (writable || builder->n_in == 0) &&
+          builder->n_desc < VD_CHAIN_MAX && chain->epoch->dirty == NULL)) {
+    builder->iov[n] = (struct iovec){ range->hva + (gpa - range->gpa), len };
+    builder->n_desc++;
+    if (writable) {
+      builder->n_in++;
+      builder->in_len += len;
+    } else {
+      builder->n_out++;
+      builder->out_len += len;
+    }
+    return NULL;
+  }
+  copy = *builder;
+  broken = vd_chain_append_slowly (&copy, gpa, len, writable);
+  *builder = copy;
+  return broken;
+}
+
+static inline void
+vd_chain_end (const VdChainBuilder *builder)
+{
+  VdChain *chain = builder->chain;
+
+  chain->out = builder->iov;
+  chain->in = builder->iov + builder->n_out;
+  chain->n_out = builder->n_out;
+  chain->n_in = builder->n_in;
+  chain->out_len = builder->out_len;
+  chain->in_len = builder->in_len;
+}
 
 /* inflight-split.c.  init: CONTROL, once, recovers; the others keep the memory
  * when a head is popped, completed, and when a batch was published.

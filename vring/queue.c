@@ -152,32 +152,23 @@ vd_queue_fits (const VdQueue *queue, const VdMap *map)
 /* Slots. */
 
 VdChain *
-vd_queue_take_slot (VdQueue *queue)
+vd_queue_touch_slot (VdQueue *queue)
 {
-  VdChain *chain = queue->free;
+  guint slot = queue->n_touched;
+  VdChain *chain;
 
-  if (chain != NULL)
-    queue->free = chain->next_free;
-  else if (queue->n_touched < queue->size) {
-    guint slot = queue->n_touched++;
-
-    chain = &queue->slots[slot];
-    chain->queue = queue;
-    chain->slot = (guint16) slot;
-    chain->request = queue->requests + slot * queue->request_len;
-    chain->arena = queue->arenas + (gsize) slot * VD_CHAIN_IOV;
-    chain->ranges = queue->ranges + (gsize) slot * VD_CHAIN_IOV;
-  } else
+  if (slot == queue->size)
     return NULL;
-  chain->epoch = queue->epoch;
-  queue->epoch->in_flight++;
-  queue->n_in_flight++;
+  queue->n_touched++;
+  chain = &queue->slots[slot];
+  chain->queue = queue;
+  chain->slot = (guint16) slot;
+  chain->request = queue->requests + slot * queue->request_len;
   return chain;
 }
 
-/* Answers the MEMORY command once no chain uses the old epoch. */
-static void
-finish_memory (VdQueue *queue, VdEpoch *old)
+void
+vd_queue_finish_memory (VdQueue *queue, VdEpoch *old)
 {
   VdQueueCommand *command = queue->memory;
 
@@ -186,18 +177,6 @@ finish_memory (VdQueue *queue, VdEpoch *old)
   command->dirty = old->dirty;
   *old = (VdEpoch){ 0 };
   vd_mailbox_post (queue->control, &command->mail);
-}
-
-void
-vd_queue_return_slot (VdQueue *queue, VdChain *chain)
-{
-  VdEpoch *epoch = chain->epoch;
-
-  chain->next_free = queue->free;
-  queue->free = chain;
-  queue->n_in_flight--;
-  if (--epoch->in_flight == 0 && epoch != queue->epoch)
-    finish_memory (queue, epoch);
 }
 
 void *
@@ -410,7 +389,7 @@ run_done (VdMail *mail)
   command->done (command, command->result);
 }
 
-/* The command is answered by finish_memory(). */
+/* The command is answered by vd_queue_finish_memory(). */
 static void
 take_memory (VdQueue *queue, VdQueueCommand *command)
 {
@@ -433,7 +412,7 @@ take_memory (VdQueue *queue, VdQueueCommand *command)
     command->result = -EFAULT;
   }
   if (old->in_flight == 0)
-    finish_memory (queue, old);
+    vd_queue_finish_memory (queue, old);
 }
 
 static void
