@@ -211,16 +211,17 @@ vd_server_new (VdServerConfig *config, GError **error)
   }
   server->mail_source =
       g_unix_fd_add (vd_mailbox_fd (server->control), G_IO_IN, on_mail, server);
+  /* Before any socket exists: its file must not outlive us. */
+  server->signal_sources[0] = g_unix_signal_add (SIGTERM, on_quit, server);
+  server->signal_sources[1] = g_unix_signal_add (SIGINT, on_quit, server);
+  server->signal_sources[2] = g_unix_signal_add (SIGHUP, on_hangup, server);
+  server->signal_sources[3] = g_unix_signal_add (SIGUSR1, on_dump, server);
   return open_all (server, error) ? g_steal_pointer (&server) : NULL;
 }
 
 void
 vd_server_run (VdServer *server)
 {
-  server->signal_sources[0] = g_unix_signal_add (SIGTERM, on_quit, server);
-  server->signal_sources[1] = g_unix_signal_add (SIGINT, on_quit, server);
-  server->signal_sources[2] = g_unix_signal_add (SIGHUP, on_hangup, server);
-  server->signal_sources[3] = g_unix_signal_add (SIGUSR1, on_dump, server);
   g_message ("serving %u devices", server->hosts->len);
   vd_notify ("READY=1");
   g_main_loop_run (server->loop);
