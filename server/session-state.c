@@ -5,14 +5,20 @@
  * The state goes through a pipe at the front-end's pace, a piece whenever the
  * main loop finds it ready.  The front-end asks for the result afterwards; if
  * it asks too early, its question is parked.
+ *
+ * The front-end has the pipe too, and may take or fill in what poll() promised
+ * us, or change its flags.  So sockets are used with MSG_DONTWAIT, and pipes
+ * only by splice() from and to a pipe of our own, which has such a flag as well.
  */
 #define G_LOG_DOMAIN "virtiod"
 
 #include "server/session-private.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <glib-unix.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,7 +34,10 @@ enum { PHASE_STOPPED = 0 };
 struct VdTransfer {
   VdSession *session;
   int fd;
-  guint source; /* 0: ended */
+  gboolean is_socket;
+  int own[2];    /* our own pipe, unless it is a socket */
+  gsize own_len; /* SAVE: bytes that wait in it */
+  guint source;  /* 0: ended */
   guint32 direction;
   GBytes *stream;   /* SAVE: what is sent */
   gsize sent;       /* bytes of it */
@@ -46,6 +55,8 @@ vd_session_state_clear (VdSession *session)
     return;
   g_clear_handle_id (&transfer->source, g_source_remove);
   vd_clear_fd (&transfer->fd);
+  vd_clear_fd (&transfer->own[0]);
+  vd_clear_fd (&transfer->own[1]);
   g_clear_pointer (&transfer->stream, g_bytes_unref);
   g_clear_pointer (&transfer->read, g_byte_array_unref);
   g_free (transfer);
@@ -70,14 +81,48 @@ transfer_end (VdTransfer *transfer, gboolean ok, const char *why)
     vd_session_unpend (session);
 }
 
+/* Like write() of at most PIECE bytes, and never waits. */
+static gssize
+send_piece (VdTransfer *transfer, const guint8 *bytes, gsize len)
+{
+  gssize n;
+
+  if (transfer->is_socket)
+    return send (transfer->fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (transfer->own_len == 0) {
+    n = write (transfer->own[1], bytes, len);
+    if (n < 0)
+      return n;
+    transfer->own_len = (gsize) n;
+  }
+  n = splice (transfer->own[0], NULL, transfer->fd, NULL, transfer->own_len,
+              SPLICE_F_NONBLOCK);
+  if (n > 0)
+    transfer->own_len -= (gsize) n;
+  return n;
+}
+
+/* Like read() of at most PIECE bytes, and never waits. */
+static gssize
+receive_piece (VdTransfer *transfer, guint8 *to)
+{
+  gssize n;
+
+  if (transfer->is_socket)
+    return recv (transfer->fd, to, PIECE, MSG_DONTWAIT);
+  n = splice (transfer->fd, NULL, transfer->own[1], NULL, PIECE,
+              SPLICE_F_NONBLOCK);
+  return n > 0 ? read (transfer->own[0], to, (gsize) n) : n;
+}
+
 static gboolean
 on_writable (gint fd, GIOCondition condition, gpointer data)
 {
   VdTransfer *transfer = data;
   gsize len;
   const guint8 *bytes = g_bytes_get_data (transfer->stream, &len);
-  gssize n =
-      write (fd, bytes + transfer->sent, MIN (len - transfer->sent, PIECE));
+  gssize n = send_piece (transfer, bytes + transfer->sent,
+                         MIN (len - transfer->sent, PIECE));
 
   if (n < 0 && (errno == EAGAIN || errno == EINTR))
     return G_SOURCE_CONTINUE;
@@ -127,7 +172,7 @@ on_readable (gint fd, GIOCondition condition, gpointer data)
 {
   VdTransfer *transfer = data;
   guint8 piece[PIECE];
-  gssize n = read (fd, piece, sizeof piece);
+  gssize n = receive_piece (transfer, piece);
 
   if (n < 0 && (errno == EAGAIN || errno == EINTR))
     return G_SOURCE_CONTINUE;
@@ -171,17 +216,27 @@ refuse (GError **error, const char *why)
 }
 
 static gboolean
-check_transfer (VdSession *session, int fd, GError **error)
+check_transfer (VdSession *session, GError **error)
 {
   const VdWireDeviceState *wire = &session->message.payload.device_state;
-  struct stat st;
 
   if (wire->direction > LOAD || wire->phase != PHASE_STOPPED)
     return refuse (error, "unknown direction or phase");
-  if (fstat (fd, &st) < 0 || !(S_ISFIFO (st.st_mode) || S_ISSOCK (st.st_mode)))
-    return refuse (error, "the descriptor is neither a pipe nor a socket");
   if (vd_session_any_running (session))
     return refuse (error, "a queue still runs");
+  return TRUE;
+}
+
+/* @own: (out): the pipe of our own, which a transfer by @fd needs; -1: none */
+static gboolean
+open_own_pipe (int fd, int own[2], GError **error)
+{
+  struct stat st;
+
+  if (fstat (fd, &st) < 0 || !(S_ISFIFO (st.st_mode) || S_ISSOCK (st.st_mode)))
+    return refuse (error, "the descriptor is neither a pipe nor a socket");
+  if (S_ISFIFO (st.st_mode) && pipe2 (own, O_CLOEXEC | O_NONBLOCK) < 0)
+    return refuse (error, g_strerror (errno));
   return TRUE;
 }
 
@@ -189,19 +244,25 @@ static gboolean
 begin (VdSession *session, int *fd, GError **error)
 {
   guint32 direction = session->message.payload.device_state.direction;
-  GBytes *stream = NULL;
+  g_autoptr (GBytes) stream = NULL;
+  int own[2] = { -1, -1 };
   VdTransfer *transfer;
 
-  if (!check_transfer (session, *fd, error))
+  if (!check_transfer (session, error))
     return FALSE;
   if (direction == SAVE && (stream = save (session, error)) == NULL)
+    return FALSE;
+  if (!open_own_pipe (*fd, own, error))
     return FALSE;
   vd_session_state_clear (session);
   transfer = session->transfer = g_new0 (VdTransfer, 1);
   transfer->session = session;
   transfer->fd = vd_steal_fd (fd);
+  transfer->is_socket = own[0] < 0;
+  transfer->own[0] = own[0];
+  transfer->own[1] = own[1];
   transfer->direction = direction;
-  transfer->stream = stream;
+  transfer->stream = g_steal_pointer (&stream);
   transfer->read = direction == LOAD ? g_byte_array_new () : NULL;
   transfer->source = g_unix_fd_add (
       transfer->fd,
