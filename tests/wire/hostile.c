@@ -28,7 +28,10 @@
    BIT (VD_PROTOCOL_F_BACKEND_REQ) | BIT (VD_PROTOCOL_F_CONFIG) |              \
    BIT (VD_PROTOCOL_F_RESET_DEVICE) | BIT (VD_PROTOCOL_F_LOG_SHMFD) |          \
    BIT (VD_PROTOCOL_F_INFLIGHT_SHMFD) |                                        \
-   BIT (VD_PROTOCOL_F_CONFIGURE_MEM_SLOTS))
+   BIT (VD_PROTOCOL_F_CONFIGURE_MEM_SLOTS) | BIT (VD_PROTOCOL_F_STATUS) |      \
+   BIT (VD_PROTOCOL_F_DEVICE_STATE) |                                          \
+   BIT (VD_PROTOCOL_F_GET_VRING_BASE_INFLIGHT) |                               \
+   BIT (VD_PROTOCOL_F_GET_VRING_BASE_SKIP_DRAIN))
 
 /* A front-end that behaves. */
 typedef struct {
@@ -296,6 +299,9 @@ vt_attack_try (VtAttack *attack, guint32 request, const void *payload,
   case VD_GET_MAX_MEM_SLOTS:
   case VD_SET_LOG_BASE:
   case VD_GET_STATUS:
+  case VD_GET_INFLIGHT_FD:
+  case VD_SET_DEVICE_STATE_FD:
+  case VD_CHECK_DEVICE_STATE:
   case VD_GET_VRING_BASE_SKIP_DRAIN: return VT_ACKED;
   default: break;
   }
