@@ -32,6 +32,10 @@ const VdKey vd_common_keys[] = {
     .help = "entries of the largest queue accepted, a power of two",
     .min = 1,
     .max = VD_QUEUE_SIZE_MAX },
+  { .name = "in-band-notifications",
+    .type = VD_KEY_BOOL,
+    .fallback = "no",
+    .help = "offer kicks and calls as messages, for simulations; slow" },
   { 0 },
 };
 

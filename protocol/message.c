@@ -89,7 +89,7 @@ static const VdMessageRule rules[] = {
   R (SET_INFLIGHT_FD,           INFLIGHT, 1, 1, INFLIGHT_SHMFD,      ACK, YES),
   R (GPU_SET_SOCKET,            EMPTY,    1, 1, ANY,                 ACK, NO),
   R (RESET_DEVICE,              EMPTY,    0, 0, RESET_DEVICE,        ACK, YES),
-  R (VRING_KICK,                STATE,    0, 0, INBAND_NOTIFICATIONS, ACK, NO),
+  R (VRING_KICK,                STATE,    0, 0, INBAND_NOTIFICATIONS, ACK, YES),
   R (GET_MAX_MEM_SLOTS,         EMPTY,    0, 0, CONFIGURE_MEM_SLOTS, OWN, YES),
   R (ADD_MEM_REG,               REGION,   1, 1, CONFIGURE_MEM_SLOTS, ACK, YES),
   R (REM_MEM_REG,               REGION,   0, 1, CONFIGURE_MEM_SLOTS, ACK, YES),

@@ -82,6 +82,17 @@ send_change (VdSession *session)
     channel_lost (session, error->message);
 }
 
+void
+vd_session_channel_send (VdSession *session, guint32 request,
+                         const void *payload, gsize size)
+{
+  g_autoptr (GError) error = NULL;
+
+  if (!vd_connection_send (session->channel, request, VD_WIRE_VERSION, payload,
+                           size, -1, &error))
+    channel_lost (session, error->message);
+}
+
 static gboolean
 on_change (gpointer data)
 {

@@ -23,6 +23,8 @@ typedef struct {
   gboolean enabled;
   gboolean broken; /* told the front-end; a new KICK starts it again */
   int kick_fd;
+  gboolean inband_kick;          /* kick_fd is ours, and VRING_KICK writes it */
+  guint call_source, err_source; /* watches of call and err, if they are ours */
   VdNotifier call, err;
   VdQueue *queue;         /* NULL: not running */
   VdWorker *worker;       /* made for the first queue, kept for the next */
@@ -127,8 +129,20 @@ VdHandled vd_session_set_state_fd (VdSession *session, GError **error);
 VdHandled vd_session_check_state (VdSession *session, GError **error);
 void vd_session_state_clear (VdSession *session);
 
+/* session-inband.c */
+gboolean vd_session_is_inband (const VdSession *session);
+gboolean vd_session_check_inband (guint64 protocol_features, GError **error);
+/* Returns: (transfer full): a descriptor to stand behind messages, or -1. */
+int vd_session_inband_fd (void);
+VdHandled vd_session_kick (VdSession *session, VdVring *vring, GError **error);
+/* Returns: a source that makes messages of what is written to @fd. */
+guint vd_session_inband_watch (VdVring *vring, int fd, gboolean call);
+
 /* session-config.c */
 VdHandled vd_session_get_config (VdSession *session, GError **error);
 VdHandled vd_session_set_config (VdSession *session, GError **error);
 VdHandled vd_session_set_channel (VdSession *session, GError **error);
 void vd_session_channel_clear (VdSession *session);
+/* Sends a message without an answer; if that fails the channel is closed. */
+void vd_session_channel_send (VdSession *session, guint32 request,
+                              const void *payload, gsize size);

@@ -284,6 +284,9 @@ apply (VdVring *vring, VdMessage *message, GError **error)
                    vring->index);
       return FALSE;
     }
+    vring->inband_kick = fd < 0 && vd_session_is_inband (vring->session);
+    if (vring->inband_kick)
+      fd = vd_session_inband_fd ();
     vd_clear_fd (&vring->kick_fd);
     vring->kick_fd = vd_steal_fd (&fd);
     vring->started = TRUE;
@@ -335,16 +338,23 @@ static VdHandled
 set_notifier (VdSession *session, VdVring *vring, gboolean call, GError **error)
 {
   VdNotifier *current = call ? &vring->call : &vring->err;
+  guint *source = call ? &vring->call_source : &vring->err_source;
+  int fd = vd_message_take_fd (&session->message, 0);
+  gboolean inband = fd < 0 && vd_session_is_inband (session);
   VdNotifier next;
   g_autoptr (GError) local = NULL;
 
-  if (!vd_notifier_init (&next, vd_message_take_fd (&session->message, 0),
-                         &local)) {
+  if (inband)
+    fd = vd_session_inband_fd ();
+  if (!vd_notifier_init (&next, fd, &local)) {
     g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_REFUSED,
                  "%s: ring %u: %s", call ? "SET_VRING_CALL" : "SET_VRING_ERR",
                  vring->index, local->message);
     return VD_FAILED;
   }
+  g_clear_handle_id (source, g_source_remove);
+  if (inband && fd >= 0)
+    *source = vd_session_inband_watch (vring, fd, call);
   session->old_fd = current->fd;
   *current = next;
   if (vring->queue != NULL) {
@@ -366,6 +376,7 @@ vd_session_vring_message (VdSession *session, GError **error)
   case VD_SET_VRING_ENABLE: return set_enable (session, vring, error);
   case VD_SET_VRING_CALL: return set_notifier (session, vring, TRUE, error);
   case VD_SET_VRING_ERR: return set_notifier (session, vring, FALSE, error);
+  case VD_VRING_KICK: return vd_session_kick (session, vring, error);
   case VD_SET_VRING_ADDR:
     if (vring->queue != NULL && same_address (vring, &message->payload.addr)) {
       /* Migration begins or ends: only the log changes. */
@@ -463,6 +474,8 @@ vd_session_vrings_clear (VdSession *session)
     VdVring *vring = &session->vrings[i];
 
     vd_worker_free (vring->worker);
+    g_clear_handle_id (&vring->call_source, g_source_remove);
+    g_clear_handle_id (&vring->err_source, g_source_remove);
     vd_clear_fd (&vring->kick_fd);
     vd_notifier_clear (&vring->call);
     vd_notifier_clear (&vring->err);

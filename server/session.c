@@ -107,6 +107,9 @@ offered_protocol_features (const VdSession *session)
 
   return PROTOCOL_FEATURES | config << VD_PROTOCOL_F_CONFIG |
          (session->dev->resubmits ? INFLIGHT_FEATURES : 0) |
+         (vd_options_bool (session->dev->options, "in-band-notifications")
+              ? G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_INBAND_NOTIFICATIONS
+              : 0) |
          (session->dev->ops->save != NULL
               ? G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_DEVICE_STATE
               : 0);
@@ -136,6 +139,8 @@ set_features (VdSession *session, GError **error)
 static VdHandled
 set_protocol_features (VdSession *session, GError **error)
 {
+  if (!vd_session_check_inband (session->message.payload.u64, error))
+    return VD_FAILED;
   session->protocol_features =
       session->message.payload.u64 & offered_protocol_features (session);
   return VD_DONE;
@@ -182,6 +187,7 @@ handle (VdSession *session, GError **error)
   case VD_SET_VRING_KICK:
   case VD_SET_VRING_CALL:
   case VD_SET_VRING_ERR:
+  case VD_VRING_KICK:
   case VD_SET_VRING_ENABLE: return vd_session_vring_message (session, error);
   case VD_GET_VRING_BASE:
   case VD_GET_VRING_BASE_SKIP_DRAIN:
