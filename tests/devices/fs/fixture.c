@@ -28,6 +28,10 @@ start_rings (VtFs *f, const VtFsConfig *config)
       vt_ring_reset (f->rings[i], 0);
     vt_rig_start_ring (f->rig, f->rings[i]);
   }
+  /* An answer tells that the queue's thread is done with its beginning, so that
+   * descriptors can be counted. */
+  for (guint i = 0; i < n; i++)
+    vt_fuse_forget (&f->fuse[i], 0, 1);
 }
 
 void
