@@ -128,6 +128,8 @@ VdHandled vd_session_set_inflight (VdSession *session, GError **error);
 VdHandled vd_session_set_state_fd (VdSession *session, GError **error);
 VdHandled vd_session_check_state (VdSession *session, GError **error);
 void vd_session_state_clear (VdSession *session);
+/* The session is to end: nobody waits for a transfer any longer. */
+void vd_session_state_abandon (VdSession *session);
 
 /* session-inband.c */
 gboolean vd_session_is_inband (const VdSession *session);

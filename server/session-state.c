@@ -38,6 +38,7 @@ struct VdTransfer {
   int own[2];    /* our own pipe, unless it is a socket */
   gsize own_len; /* SAVE: bytes that wait in it */
   guint source;  /* 0: ended */
+  guint hangup;  /* while awaited: the end of the front-end's connection */
   guint32 direction;
   GBytes *stream;   /* SAVE: what is sent */
   gsize sent;       /* bytes of it */
@@ -54,6 +55,7 @@ vd_session_state_clear (VdSession *session)
   if (transfer == NULL)
     return;
   g_clear_handle_id (&transfer->source, g_source_remove);
+  g_clear_handle_id (&transfer->hangup, g_source_remove);
   vd_clear_fd (&transfer->fd);
   vd_clear_fd (&transfer->own[0]);
   vd_clear_fd (&transfer->own[1]);
@@ -71,6 +73,7 @@ transfer_end (VdTransfer *transfer, gboolean ok, const char *why)
 
   transfer->ok = ok;
   transfer->source = 0;
+  g_clear_handle_id (&transfer->hangup, g_source_remove);
   vd_clear_fd (&transfer->fd);
   if (!ok)
     vd_log_limited (&session->log, session->dev->id, "%s: %s",
@@ -140,6 +143,11 @@ load (VdSession *session, GBytes *stream, GError **error)
   VdDevice *dev = session->dev;
   VdState state;
 
+  if (vd_session_any_running (session)) {
+    g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_KEEP,
+                 "a queue was started in the meantime");
+    return FALSE;
+  }
   if (!vd_state_decode (stream, &state, error))
     return FALSE;
   if (state.virtio_id != dev->virtio_id ||
@@ -229,12 +237,16 @@ check_transfer (VdSession *session, GError **error)
 
 /* @own: (out): the pipe of our own, which a transfer by @fd needs; -1: none */
 static gboolean
-open_own_pipe (int fd, int own[2], GError **error)
+open_own_pipe (int fd, guint32 direction, int own[2], GError **error)
 {
+  int flags = fcntl (fd, F_GETFL);
   struct stat st;
 
-  if (fstat (fd, &st) < 0 || !(S_ISFIFO (st.st_mode) || S_ISSOCK (st.st_mode)))
+  if (flags < 0 || (flags & O_PATH) || fstat (fd, &st) < 0 ||
+      !(S_ISFIFO (st.st_mode) || S_ISSOCK (st.st_mode)))
     return refuse (error, "the descriptor is neither a pipe nor a socket");
+  if ((flags & O_ACCMODE) == (direction == SAVE ? O_RDONLY : O_WRONLY))
+    return refuse (error, "the descriptor is the wrong end of a pipe");
   if (S_ISFIFO (st.st_mode) && pipe2 (own, O_CLOEXEC | O_NONBLOCK) < 0)
     return refuse (error, g_strerror (errno));
   return TRUE;
@@ -252,7 +264,7 @@ begin (VdSession *session, int *fd, GError **error)
     return FALSE;
   if (direction == SAVE && (stream = save (session, error)) == NULL)
     return FALSE;
-  if (!open_own_pipe (*fd, own, error))
+  if (!open_own_pipe (*fd, direction, own, error))
     return FALSE;
   vd_session_state_clear (session);
   transfer = session->transfer = g_new0 (VdTransfer, 1);
@@ -295,12 +307,38 @@ finish_check (VdSession *session, GError **error)
   return vd_session_reply (session, &result, sizeof result, error);
 }
 
+static gboolean
+on_hangup (gint fd, GIOCondition condition, gpointer data)
+{
+  VdTransfer *transfer = data;
+
+  transfer->hangup = 0;
+  g_clear_handle_id (&transfer->source, g_source_remove);
+  transfer_end (transfer, FALSE, "the front-end left");
+  return G_SOURCE_REMOVE;
+}
+
 VdHandled
 vd_session_check_state (VdSession *session, GError **error)
 {
-  if (session->transfer != NULL && session->transfer->source != 0) {
-    session->transfer->awaited = TRUE;
+  VdTransfer *transfer = session->transfer;
+
+  if (transfer != NULL && transfer->source != 0) {
+    transfer->awaited = TRUE;
     session->n_pending++;
+    /* Its socket is not read while the question is parked. */
+    transfer->hangup = g_unix_fd_add (vd_connection_fd (session->connection),
+                                      G_IO_HUP | G_IO_ERR, on_hangup, transfer);
   }
   return vd_session_park (session, finish_check, error);
+}
+
+void
+vd_session_state_abandon (VdSession *session)
+{
+  const VdTransfer *transfer = session->transfer;
+
+  if (transfer != NULL && transfer->source != 0 && transfer->awaited)
+    session->n_pending--;
+  vd_session_state_clear (session);
 }

@@ -433,6 +433,7 @@ void
 vd_session_close (VdSession *session)
 {
   session->closing = TRUE;
+  vd_session_state_abandon (session);
   session_advance (session);
 }
 

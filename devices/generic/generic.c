@@ -365,6 +365,7 @@ generic_load (VdDevice *dev, const guint8 *config, const guint8 *state,
   }
   vd_config_restore (&dev->config, 0, config, dev->config.len);
   vd_pages_fill (((VdGeneric *) dev)->pages, &dev->config);
+  vd_write_log_sync (((VdGeneric *) dev)->writes);
   return TRUE;
 }
 
