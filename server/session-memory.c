@@ -29,13 +29,28 @@ finish_map (VdSession *session, GError **error)
   return VD_DONE;
 }
 
+/* A write that the log has no bit for would be lost in a migration; front-ends
+ * send the larger log first. */
+static gboolean
+log_covers (VdSession *session, const VdMap *map, GError **error)
+{
+  const VdDirty *dirty = vd_session_dirty (session);
+
+  if (dirty == NULL || vd_dirty_covers (dirty, vd_map_end (map)))
+    return TRUE;
+  g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_REFUSED,
+               "guest memory would reach beyond the dirty log");
+  return FALSE;
+}
+
 /* @map: (transfer full) (nullable): NULL if @error is set already */
 static VdHandled
 publish_map (VdSession *session, VdMap *map, GError **error)
 {
   g_autoptr (VdMap) next = map;
 
-  if (next == NULL || !vd_session_rings_fit (session, next, error))
+  if (next == NULL || !vd_session_rings_fit (session, next, error) ||
+      !log_covers (session, next, error))
     return VD_FAILED;
   session->next_map = g_steal_pointer (&next);
   vd_session_post_memory (session, session->next_map);
@@ -111,6 +126,7 @@ vd_session_set_log_base (VdSession *session, GError **error)
   }
   vd_dirty_unref (session->dirty);
   session->dirty = g_steal_pointer (&dirty);
-  vd_session_post_memory (session, session->map);
+  if (vd_session_dirty (session) != NULL)
+    vd_session_post_memory (session, session->map);
   return vd_session_park (session, finish_log, error);
 }

@@ -110,5 +110,5 @@ vd_dirty_is_lost (const VdDirty *dirty)
 gboolean
 vd_dirty_covers (const VdDirty *dirty, guint64 gpa)
 {
-  return (gpa + VD_DIRTY_PAGE - 1) / VD_DIRTY_PAGE <= dirty->n_pages;
+  return gpa / VD_DIRTY_PAGE + (gpa % VD_DIRTY_PAGE != 0) <= dirty->n_pages;
 }

@@ -276,18 +276,33 @@ vt_set_vring_enable (VtFrontend *fe, guint index, gboolean enable)
   return set_state (fe, VD_SET_VRING_ENABLE, index, enable);
 }
 
-gboolean
-vt_set_vring_addr (VtFrontend *fe, VtRing *ring)
+static gboolean
+set_vring_addr (VtFrontend *fe, VtRing *ring, guint32 flags)
 {
   VdWireVringAddr addr = {
     .index = ring->index,
+    .flags = flags,
     .desc = vt_guest_uva (ring->guest, ring->desc),
     .used = vt_guest_uva (ring->guest, ring->used),
     .avail = vt_guest_uva (ring->guest, ring->avail),
     .log = G_MAXUINT64, /* as UML; without a meaning while nothing is logged */
   };
 
+  if (flags & VD_VRING_ADDR_LOG)
+    addr.log = vt_guest_gpa (ring->guest, ring->used);
   return request (fe, VD_SET_VRING_ADDR, &addr, sizeof addr, NULL, 0);
+}
+
+gboolean
+vt_set_vring_addr (VtFrontend *fe, VtRing *ring)
+{
+  return set_vring_addr (fe, ring, 0);
+}
+
+gboolean
+vt_set_vring_addr_logged (VtFrontend *fe, VtRing *ring)
+{
+  return set_vring_addr (fe, ring, VD_VRING_ADDR_LOG);
 }
 
 static gboolean
@@ -388,6 +403,81 @@ vt_set_config (VtFrontend *fe, guint32 offset, const void *from, guint32 len,
   g_autofree VdWireConfig *config = config_window (offset, len, flags, from);
 
   return request (fe, VD_SET_CONFIG, config, sizeof *config + len, NULL, 0);
+}
+
+int
+vt_get_inflight_fd (VtFrontend *fe, guint n_queues, guint queue_size,
+                    VdWireInflight *ret)
+{
+  VdWireInflight wire = { .n_queues = n_queues, .queue_size = queue_size };
+  VdWireHeader header;
+  int fd;
+
+  send_query (fe, VD_GET_INFLIGHT_FD, &wire, sizeof wire);
+  g_assert_cmpuint (vt_receive_bytes (fe, &header, sizeof header, &fd), ==,
+                    sizeof header);
+  g_assert_cmpuint (header.request, ==, VD_GET_INFLIGHT_FD);
+  g_assert_cmphex (header.flags, ==, VD_REPLY_FLAGS);
+  g_assert_cmpuint (header.size, ==, sizeof wire);
+  g_assert_cmpuint (vt_receive_bytes (fe, ret, sizeof *ret, NULL), ==,
+                    sizeof *ret);
+  g_assert_cmpint (fd, >=, 0);
+  g_assert_cmpuint (ret->n_queues, ==, n_queues);
+  g_assert_cmpuint (ret->queue_size, ==, queue_size);
+  return fd;
+}
+
+gboolean
+vt_set_inflight_fd (VtFrontend *fe, const VdWireInflight *inflight, int fd)
+{
+  return request (fe, VD_SET_INFLIGHT_FD, inflight, sizeof *inflight, &fd, 1);
+}
+
+void
+vt_set_log_base (VtFrontend *fe, int fd, guint64 size, guint64 offset)
+{
+  VdWireLog log = { size, offset }, reply;
+
+  g_assert_true (
+      vt_send (fe, VD_SET_LOG_BASE, VD_WIRE_VERSION, &log, sizeof log, &fd, 1));
+  vt_receive (fe, VD_SET_LOG_BASE, &reply, sizeof reply);
+  g_assert_cmpmem (&reply, sizeof reply, &log, sizeof log);
+}
+
+gboolean
+vt_set_device_state_fd (VtFrontend *fe, VtStateDirection direction, int fd)
+{
+  const guint64 no_fd = 0x100; /* none comes with the reply */
+  VdWireDeviceState wire = { .direction = direction };
+  guint64 reply;
+
+  g_assert_true (vt_send (fe, VD_SET_DEVICE_STATE_FD, VD_WIRE_VERSION, &wire,
+                          sizeof wire, &fd, 1));
+  vt_receive (fe, VD_SET_DEVICE_STATE_FD, &reply, sizeof reply);
+  g_assert_cmphex (reply & no_fd, ==, no_fd);
+  return reply == no_fd;
+}
+
+void
+vt_send_check_device_state (VtFrontend *fe)
+{
+  send_query (fe, VD_CHECK_DEVICE_STATE, NULL, 0);
+}
+
+gboolean
+vt_receive_check_device_state (VtFrontend *fe)
+{
+  guint64 result;
+
+  vt_receive (fe, VD_CHECK_DEVICE_STATE, &result, sizeof result);
+  return result == 0;
+}
+
+gboolean
+vt_check_device_state (VtFrontend *fe)
+{
+  vt_send_check_device_state (fe);
+  return vt_receive_check_device_state (fe);
 }
 
 void

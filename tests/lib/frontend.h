@@ -116,6 +116,32 @@ gboolean vt_get_config_flags (VtFrontend *fe, guint32 offset, void *to,
 gboolean vt_set_config (VtFrontend *fe, guint32 offset, const void *from,
                         guint32 len, guint32 flags);
 
+/* --- Recovery and migration --- */
+
+/* Asks for fresh in-flight memory.  @ret: (out): where it lies in the file
+ * Returns: (transfer full): the file */
+int vt_get_inflight_fd (VtFrontend *fe, guint n_queues, guint queue_size,
+                        VdWireInflight *ret);
+gboolean
+vt_set_inflight_fd (VtFrontend *fe, const VdWireInflight *inflight, int fd);
+
+/* Waits for the reply, which repeats the request. */
+void vt_set_log_base (VtFrontend *fe, int fd, guint64 size, guint64 offset);
+/* SET_VRING_ADDR of a ring whose own writes are logged. */
+gboolean vt_set_vring_addr_logged (VtFrontend *fe, VtRing *ring);
+
+typedef enum { VT_STATE_SAVE = 0, VT_STATE_LOAD = 1 } VtStateDirection;
+
+/* @fd: (transfer none)
+ * Returns: whether the back-end will use it */
+gboolean
+vt_set_device_state_fd (VtFrontend *fe, VtStateDirection direction, int fd);
+/* Returns: whether the transfer succeeded. */
+gboolean vt_check_device_state (VtFrontend *fe);
+/* Its two halves. */
+void vt_send_check_device_state (VtFrontend *fe);
+gboolean vt_receive_check_device_state (VtFrontend *fe);
+
 /* Returns when the back-end has handled all messages so far. */
 void vt_barrier (VtFrontend *fe);
 
