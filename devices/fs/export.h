@@ -12,6 +12,7 @@
 #include "devices/fs/handle.h"
 #include "devices/fs/inode.h"
 #include "devices/fs/jail.h"
+#include "devices/fs/reaper.h"
 
 /* How long the guest may believe what it has read. */
 typedef enum {
@@ -58,6 +59,7 @@ typedef struct {
   VdFsBudget budget;
   VdFsInodes inodes;
   VdFsHandles handles;
+  VdFsReaper reaper;
   VdFsCounters *counters; /* n_queues of them */
 
   /* What INIT agreed on, or 0 before and after a session of the guest. */
@@ -84,6 +86,6 @@ vd_fs_negotiated (const VdFs *fs)
 }
 
 /* Begins a session of the guest with @flags agreed on, or ends it (0).  Either
- * way all that the guest knew and had open is gone.  Any thread; requests that
- * run meanwhile keep what they hold. */
+ * way all that the guest knew and had open is gone and closed.  QUEUE; requests
+ * that run meanwhile on other queues keep what they hold. */
 void vd_fs_session (VdFs *fs, guint64 flags);

@@ -216,6 +216,7 @@ open_export (VdFs *fs, VdOptions *options, GError **error)
   fs->budget.max = budget_max ();
   vd_fs_inodes_init (&fs->inodes, &fs->budget, fs->jail.root, &key);
   vd_fs_handles_init (&fs->handles, &fs->budget);
+  vd_fs_reaper_init (&fs->reaper);
   pthread_mutex_init (&fs->init_lock, NULL);
   return TRUE;
 }
@@ -243,6 +244,7 @@ fs_close (VdDevice *dev)
 {
   VdFs *fs = (VdFs *) dev;
 
+  vd_fs_reaper_clear (&fs->reaper);
   vd_fs_handles_clear (&fs->handles);
   vd_fs_inodes_clear (&fs->inodes);
   vd_fs_jail_clear (&fs->jail);
@@ -251,21 +253,62 @@ fs_close (VdDevice *dev)
   g_free (fs);
 }
 
+/* What a session leaves behind. */
+typedef struct {
+  VdFsJob job;
+  VdFs *fs;
+  guint32 handles;
+  VdFsInode *inodes;
+} Remains;
+static_assert (offsetof (Remains, job) == 0, "VdFsJob is cast to it");
+
+/* Empties the tables.  Called with init_lock. */
+static void
+end_session (VdFs *fs, Remains *ret)
+{
+  atomic_store_explicit (&fs->negotiated, 0, memory_order_release);
+  ret->fs = fs;
+  ret->handles = vd_fs_handles_reset (&fs->handles);
+  ret->inodes = vd_fs_inodes_reset (&fs->inodes);
+}
+
+static void
+bury (const Remains *remains)
+{
+  vd_fs_handles_bury (&remains->fs->handles, remains->handles);
+  vd_fs_inodes_bury (remains->inodes);
+}
+
 void
 vd_fs_session (VdFs *fs, guint64 flags)
 {
+  Remains remains;
+
   pthread_mutex_lock (&fs->init_lock);
-  atomic_store_explicit (&fs->negotiated, 0, memory_order_release);
-  vd_fs_handles_reset (&fs->handles);
-  vd_fs_inodes_reset (&fs->inodes);
+  end_session (fs, &remains);
   atomic_store_explicit (&fs->negotiated, flags, memory_order_release);
   pthread_mutex_unlock (&fs->init_lock);
+  bury (&remains);
+}
+
+static void
+run_bury (VdFsJob *job)
+{
+  bury ((Remains *) job);
+  g_free (job);
 }
 
 static void
 fs_reset (VdDevice *dev)
 {
-  vd_fs_session ((VdFs *) dev, 0);
+  VdFs *fs = (VdFs *) dev;
+  Remains *remains = g_new0 (Remains, 1);
+
+  pthread_mutex_lock (&fs->init_lock);
+  end_session (fs, remains);
+  pthread_mutex_unlock (&fs->init_lock);
+  remains->job.run = run_bury;
+  vd_fs_reaper_push (&fs->reaper, &remains->job);
 }
 
 static guint64

@@ -27,14 +27,20 @@ vd_fs_handles_init (VdFsHandles *handles, VdFsBudget *budget)
 void
 vd_fs_handles_clear (VdFsHandles *handles)
 {
-  vd_fs_handles_reset (handles);
+  vd_fs_handles_bury (handles, vd_fs_handles_reset (handles));
   vd_fs_slots_clear (&handles->slots);
 }
 
-void
+guint32
 vd_fs_handles_reset (VdFsHandles *handles)
 {
-  vd_fs_slots_kill_all (&handles->slots);
+  return vd_fs_slots_kill_all (&handles->slots);
+}
+
+void
+vd_fs_handles_bury (VdFsHandles *handles, guint32 list)
+{
+  vd_fs_slots_bury (&handles->slots, list);
 }
 
 /* Returns: (nullable): NULL with *@ret_r. */

@@ -54,8 +54,11 @@ void vd_fs_handles_init (VdFsHandles *handles, VdFsBudget *budget);
 /* CONTROL; no request is under way. */
 void vd_fs_handles_clear (VdFsHandles *handles);
 
-/* Closes everything; requests that hold a handle keep it. */
-void vd_fs_handles_reset (VdFsHandles *handles);
+/* Makes every fh stale; requests that hold a handle keep it.
+ * Returns: (transfer full): a list for vd_fs_handles_bury(), which closes what
+ * is in it */
+guint32 vd_fs_handles_reset (VdFsHandles *handles);
+void vd_fs_handles_bury (VdFsHandles *handles, guint32 list);
 
 /* @fd: (transfer full): closed on failure, too
  * Returns: 0, -ENFILE beyond the budget, or -ENOMEM. */

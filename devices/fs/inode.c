@@ -56,7 +56,7 @@ vd_fs_inodes_init (VdFsInodes *inodes, VdFsBudget *budget, int root,
 void
 vd_fs_inodes_clear (VdFsInodes *inodes)
 {
-  vd_fs_inodes_reset (inodes);
+  vd_fs_inodes_bury (vd_fs_inodes_reset (inodes));
   for (guint i = 0; i < VD_FS_SHARDS; i++) {
     g_free (inodes->shards[i].buckets);
     pthread_mutex_destroy (&inodes->shards[i].lock);
@@ -311,36 +311,47 @@ vd_fs_inodes_forget (VdFsInodes *inodes, guint64 nodeid, guint64 n)
   vd_fs_inodes_put (inode);
 }
 
-/* Takes all inodes out of @shard.  Returns: them, linked. */
+/* Moves all inodes of @shard to @list, dead, with a reference of the list.
+ * Returns: its new head. */
 static VdFsInode *
-shard_empty (VdFsShard *shard)
+shard_empty (VdFsInodes *inodes, VdFsShard *shard, VdFsInode *list)
 {
-  VdFsInode *all = NULL;
-
   pthread_mutex_lock (&shard->lock);
   for (guint32 i = 0; i < shard->n_buckets; i++)
     for (VdFsInode *inode = shard->buckets[i], *next; inode != NULL;
          inode = next) {
       next = inode->next;
       inode->n_lookups = 0;
-      inode->next = all;
-      all = inode;
+      inode->next = list;
+      list = inode;
+      vd_fs_slots_ref (&inode->slot);
+      vd_fs_slots_kill (&inodes->slots, &inode->slot);
     }
   memset (shard->buckets, 0, shard->n_buckets * sizeof *shard->buckets);
   shard->n_inodes = 0;
   pthread_mutex_unlock (&shard->lock);
-  return all;
+  return list;
+}
+
+VdFsInode *
+vd_fs_inodes_reset (VdFsInodes *inodes)
+{
+  VdFsInode *list = NULL;
+
+  for (guint i = 0; i < VD_FS_SHARDS; i++)
+    list = shard_empty (inodes, &inodes->shards[i], list);
+  return list;
 }
 
 void
-vd_fs_inodes_reset (VdFsInodes *inodes)
+vd_fs_inodes_bury (VdFsInode *list)
 {
-  for (guint i = 0; i < VD_FS_SHARDS; i++)
-    for (VdFsInode *inode = shard_empty (&inodes->shards[i]), *next;
-         inode != NULL; inode = next) {
-      next = inode->next;
-      vd_fs_slots_kill (&inodes->slots, &inode->slot);
-    }
+  while (list != NULL) {
+    VdFsInode *inode = list;
+
+    list = inode->next;
+    vd_fs_inodes_put (inode);
+  }
 }
 
 gboolean

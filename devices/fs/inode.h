@@ -78,8 +78,11 @@ void vd_fs_inodes_init (VdFsInodes *inodes, VdFsBudget *budget, int root,
 /* CONTROL; no request is under way. */
 void vd_fs_inodes_clear (VdFsInodes *inodes);
 
-/* Forgets everything but the root; requests that hold an inode keep it. */
-void vd_fs_inodes_reset (VdFsInodes *inodes);
+/* Forgets everything but the root; requests that hold an inode keep it.
+ * Returns: (transfer full) (nullable): a list for vd_fs_inodes_bury(), which
+ * closes what is in it */
+VdFsInode *vd_fs_inodes_reset (VdFsInodes *inodes);
+void vd_fs_inodes_bury (VdFsInode *list); /* NULL is fine */
 
 /* Returns: 0 and a referenced inode, or -ESTALE. */
 int vd_fs_inodes_get (VdFsInodes *inodes, guint64 nodeid, VdFsInode **ret);

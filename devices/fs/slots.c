@@ -113,7 +113,7 @@ vd_fs_slots_take (VdFsSlots *slots)
   pthread_mutex_lock (&slots->lock);
   if (slots->free != 0) {
     slot = slot_at (slots, slots->free);
-    slots->free = slot->next_free;
+    slots->free = slot->next;
   } else
     slot = slot_new (slots);
   pthread_mutex_unlock (&slots->lock);
@@ -124,7 +124,7 @@ void
 vd_fs_slots_untake (VdFsSlots *slots, VdFsSlot *slot)
 {
   pthread_mutex_lock (&slots->lock);
-  slot->next_free = slots->free;
+  slot->next = slots->free;
   slots->free = slot->index;
   pthread_mutex_unlock (&slots->lock);
 }
@@ -206,23 +206,37 @@ vd_fs_slots_kill (VdFsSlots *slots, VdFsSlot *slot)
   return TRUE;
 }
 
-void
+guint32
 vd_fs_slots_kill_all (VdFsSlots *slots)
 {
-  guint32 n;
+  guint32 n, list = 0;
 
   pthread_mutex_lock (&slots->lock);
   n = slots->n_slots;
   pthread_mutex_unlock (&slots->lock);
   for (guint32 i = 0; i < n; i++) {
     guint64 id = vd_fs_slot_id (slot_at (slots, FIRST + i));
-    /* A reference of our own keeps it from being reborn in between. */
     VdFsSlot *slot = vd_fs_slots_get (slots, id);
 
-    if (slot != NULL) {
-      vd_fs_slots_kill (slots, slot);
+    if (slot == NULL)
+      continue;
+    if (vd_fs_slots_kill (slots, slot)) {
+      slot->next = list;
+      list = slot->index;
+    } else /* somebody was faster */
       vd_fs_slots_put (slots, slot);
-    }
+  }
+  return list;
+}
+
+void
+vd_fs_slots_bury (VdFsSlots *slots, guint32 list)
+{
+  while (list != 0) {
+    VdFsSlot *slot = slot_at (slots, list);
+
+    list = slot->next;
+    vd_fs_slots_put (slots, slot);
   }
 }
 

@@ -25,7 +25,7 @@
 typedef struct {
   atomic_uint_fast64_t state; /* generation << 32 | dead << 31 | references */
   guint32 index;              /* constant */
-  guint32 next_free;          /* while FREE */
+  guint32 next;               /* in the list of free ones, or of dead ones */
 } VdFsSlot;
 
 #define VD_FS_SLOT_CHUNKS 26
@@ -81,7 +81,10 @@ void vd_fs_slots_put (VdFsSlots *slots, VdFsSlot *slot);
  * Returns: whether this was it. */
 gboolean vd_fs_slots_kill (VdFsSlots *slots, VdFsSlot *slot);
 
-/* Kills every object that is published now. */
-void vd_fs_slots_kill_all (VdFsSlots *slots);
+/* Kills every object that is published now, and keeps a reference to each, so
+ * that nothing is disposed of yet.
+ * Returns: (transfer full): them as a list for vd_fs_slots_bury() */
+guint32 vd_fs_slots_kill_all (VdFsSlots *slots);
+void vd_fs_slots_bury (VdFsSlots *slots, guint32 list);
 
 guint32 vd_fs_slots_n_live (const VdFsSlots *slots);

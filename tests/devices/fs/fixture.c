@@ -34,16 +34,13 @@ start_rings (VtFs *f, const VtFsConfig *config)
     vt_fuse_forget (&f->fuse[i], 0, 1);
 }
 
-void
-vt_fs_set_up (VtFs *f, gconstpointer data)
+/* Opens the device for f->dir, starts its rings and begins a session. */
+static void
+serve (VtFs *f, const VtFsConfig *config)
 {
-  const VtFsConfig *config = data != NULL ? data : &plain;
   const char *const *k = config->keys;
   g_autoptr (GError) error = NULL;
 
-  f->dir = g_dir_make_tmp ("virtiod-fs-XXXXXX", &error);
-  g_assert_no_error (error);
-  chmod (f->dir, 0755);
   f->guest = vt_guest_new (GUEST_LEN);
   f->rig =
       vt_rig_open (f->guest, &vd_fs_ops, &error, "source", f->dir, "queues",
@@ -57,6 +54,33 @@ vt_fs_set_up (VtFs *f, gconstpointer data)
     g_assert_cmpint (vt_fuse_init (f->c, 0), ==, 0);
 }
 
+static void
+stop_serving (VtFs *f)
+{
+  vt_rig_free (f->rig);
+  for (guint i = 0; i < VT_FS_QUEUES; i++)
+    g_clear_pointer (&f->rings[i], vt_ring_free);
+  vt_guest_free (f->guest);
+}
+
+void
+vt_fs_set_up (VtFs *f, gconstpointer data)
+{
+  g_autoptr (GError) error = NULL;
+
+  f->dir = g_dir_make_tmp ("virtiod-fs-XXXXXX", &error);
+  g_assert_no_error (error);
+  chmod (f->dir, 0755);
+  serve (f, data != NULL ? data : &plain);
+}
+
+void
+vt_fs_open_again (VtFs *f, gconstpointer data)
+{
+  stop_serving (f);
+  serve (f, data != NULL ? data : &plain);
+}
+
 static int
 remove_one (const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
@@ -66,10 +90,7 @@ remove_one (const char *path, const struct stat *st, int type, struct FTW *ftw)
 void
 vt_fs_tear_down (VtFs *f, gconstpointer data)
 {
-  vt_rig_free (f->rig);
-  for (guint i = 0; i < VT_FS_QUEUES; i++)
-    vt_ring_free (f->rings[i]);
-  vt_guest_free (f->guest);
+  stop_serving (f);
   nftw (f->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
   g_free (f->dir);
 }

@@ -30,6 +30,9 @@ typedef struct {
 void vt_fs_set_up (VtFs *f, gconstpointer config);
 void vt_fs_tear_down (VtFs *f, gconstpointer config);
 
+/* Closes the device and opens it again for the same directory. */
+void vt_fs_open_again (VtFs *f, gconstpointer config);
+
 /* Begins anew, as a VMM's reset and a booting guest do, without INIT. */
 void vt_fs_reboot (VtFs *f);
 

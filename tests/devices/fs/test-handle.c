@@ -114,7 +114,7 @@ test_a_reset_closes_all_but_those_in_use (Fixture *f, gconstpointer data)
     fds[i] = add (f, i % 2 ? VD_FS_FILE : VD_FS_DIR, i, &fhs[i]);
   g_assert_cmpint (
       vd_fs_handles_get (&f->handles, fhs[7], 7, VD_FS_FILE, &handle), ==, 0);
-  vd_fs_handles_reset (&f->handles);
+  vd_fs_handles_bury (&f->handles, vd_fs_handles_reset (&f->handles));
   for (guint i = 0; i < 50; i++)
     g_assert_cmpint (is_open (fds[i]), ==, i == 7);
   vd_fs_handles_put (handle);

@@ -88,7 +88,7 @@ test_the_root_is_always_there (Fixture *f, gconstpointer data)
   guint64 nodeid;
 
   vd_fs_inodes_forget (&f->inodes, 1, G_MAXUINT64);
-  vd_fs_inodes_reset (&f->inodes);
+  vd_fs_inodes_bury (vd_fs_inodes_reset (&f->inodes));
   g_assert_cmpint (vd_fs_inodes_get (&f->inodes, 1, &inode), ==, 0);
   g_assert_cmpint (inode->fd, ==, f->root);
   g_assert_cmpuint (vd_fs_inode_nodeid (inode), ==, 1);
@@ -170,7 +170,7 @@ test_a_reset_forgets_all (Fixture *f, gconstpointer data)
 
   for (guint i = 0; i < G_N_ELEMENTS (nodeids); i++)
     add (f, 100 + i, &nodeids[i]);
-  vd_fs_inodes_reset (&f->inodes);
+  vd_fs_inodes_bury (vd_fs_inodes_reset (&f->inodes));
   for (guint i = 0; i < G_N_ELEMENTS (nodeids); i++)
     g_assert_false (is_known (f, nodeids[i]));
   g_assert_cmpuint (atomic_load (&f->budget.used), ==, 0);

@@ -32,7 +32,7 @@ set_up (Fixture *f, gconstpointer data)
 static void
 tear_down (Fixture *f, gconstpointer data)
 {
-  vd_fs_slots_kill_all (&f->slots);
+  vd_fs_slots_bury (&f->slots, vd_fs_slots_kill_all (&f->slots));
   vd_fs_slots_clear (&f->slots);
 }
 
@@ -139,15 +139,24 @@ test_beyond_the_maximum_taking_fails (Fixture *f, gconstpointer data)
 static void
 test_all_are_killed_at_once (Fixture *f, gconstpointer data)
 {
-  guint64 ids[100];
+  guint64 ids[100], later;
+  VdFsSlot *held;
+  guint32 list;
 
   for (guint i = 0; i < G_N_ELEMENTS (ids); i++)
     ids[i] = add (f, i);
-  vd_fs_slots_kill_all (&f->slots);
+  held = vd_fs_slots_get (&f->slots, ids[3]);
+  list = vd_fs_slots_kill_all (&f->slots);
   for (guint i = 0; i < G_N_ELEMENTS (ids); i++)
     g_assert_null (vd_fs_slots_get (&f->slots, ids[i]));
   g_assert_cmpuint (vd_fs_slots_n_live (&f->slots), ==, 0);
-  g_assert_cmpuint (atomic_load (&n_disposed), ==, G_N_ELEMENTS (ids));
+  g_assert_cmpuint (atomic_load (&n_disposed), ==, 0);
+  later = add (f, 1); /* is not among them */
+  vd_fs_slots_bury (&f->slots, list);
+  g_assert_cmpuint (atomic_load (&n_disposed), ==, G_N_ELEMENTS (ids) - 1);
+  g_assert_true (kill_id (f, later));
+  vd_fs_slots_put (&f->slots, held);
+  g_assert_cmpuint (atomic_load (&n_disposed), ==, G_N_ELEMENTS (ids) + 1);
 }
 
 /* Threads get, put, kill and add the same few ids as fast as they can; a thread
