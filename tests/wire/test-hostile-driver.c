@@ -116,10 +116,23 @@ head_outside_the_ring (VtAttack *a)
   vt_attack_expect_broken (a);
 }
 
+/* What lies there looks like a descriptor of a good request. */
+static void
+write_good_chain (VtAttack *a, guint16 first)
+{
+  const Desc descs[] = { { page (a), 16, NEXT, 1 },
+                         { page (a), 512, NEXT | WRITE, 2 },
+                         { page (a), 1, WRITE, 0 } };
+
+  write_descs (&a->ring->desc[first], descs, 1);
+  write_descs (&a->ring->desc[1], descs + 1, 2);
+}
+
 static void
 head_far_outside_the_ring (VtAttack *a)
 {
   vt_attack_start (a);
+  write_good_chain (a, G_MAXUINT16);
   submit (a->ring, G_MAXUINT16);
   vt_attack_expect_broken (a);
 }
@@ -132,6 +145,16 @@ next_outside_the_ring (VtAttack *a)
   const Desc descs[] = { { page (a), 16, NEXT, VT_ATTACK_RING } };
 
   assert_breaks (a, descs, 1);
+}
+
+static void
+next_far_outside_the_ring (VtAttack *a)
+{
+  vt_attack_start (a);
+  write_good_chain (a, 60000);
+  vt_desc_write (&a->ring->desc[0], page (a), 0, NEXT, 60000);
+  submit (a->ring, 0);
+  vt_attack_expect_broken (a);
 }
 
 static void
@@ -487,6 +510,7 @@ main (int argc, char **argv)
   ADD ("head/outside", head_outside_the_ring);
   ADD ("head/far", head_far_outside_the_ring);
   ADD ("chain/next", next_outside_the_ring);
+  ADD ("chain/far", next_far_outside_the_ring);
   ADD ("chain/itself", next_is_itself);
   ADD ("chain/loop", chain_is_a_loop);
   ADD ("chain/empty-loop", loop_of_empty_buffers);

@@ -4,9 +4,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -216,25 +216,24 @@ region_removed_with_a_descriptor (VtAttack *a)
 
 /* --- Floods --- */
 
-/* Sends one message again and again until the back-end closes or the socket
- * stays full.  Returns: how many messages went out. */
+/* Sends one message again and again until the back-end closes or reads no more.
+ * Returns: how many messages went out. */
 static guint
 flood (VtAttack *a, const void *message, gsize size, guint max)
 {
-  guint sent = 0, full = 0;
+  struct pollfd writable = { .fd = a->fe->fd, .events = POLLOUT };
+  guint sent = 0;
 
   g_assert_no_errno (fcntl (a->fe->fd, F_SETFL, O_NONBLOCK));
-  while (sent < max && full < 20) {
+  while (sent < max && poll (&writable, 1, 200) == 1) {
     gssize n = send (a->fe->fd, message, size, MSG_NOSIGNAL);
 
     if (n == (gssize) size)
       sent++;
     else if (n >= 0 || errno != EAGAIN)
       break; /* half a message, or closed */
-    else {
-      full++;
+    if (sent % 10000 == 0)
       vt_attack_witness (a);
-    }
   }
   return sent;
 }
@@ -295,9 +294,14 @@ flood_of_refused_messages (VtAttack *a)
   g_assert_cmpuint (strlen (after) - strlen (before), <, 64 * 1024);
 }
 
-/* Messages as fast as they are taken, until *@end. */
+/* Messages as fast as they are taken, until @end. */
 typedef struct {
   VtFrontend *fe;
+  const void *bytes;
+  gsize size;
+  int fds[VD_MESSAGE_FDS];
+  guint n_fds;
+  guint n_sent; /* times that @bytes went out */
   atomic_bool end;
 } Flood;
 
@@ -305,47 +309,81 @@ static void *
 flood_thread (void *data)
 {
   Flood *f = data;
-  VdWireHeader headers[64];
 
-  for (guint i = 0; i < G_N_ELEMENTS (headers); i++)
-    headers[i] = (VdWireHeader){ VD_SET_OWNER, VD_WIRE_VERSION, 0 };
-  while (!atomic_load (&f->end))
-    if (!vt_send_bytes (f->fe, headers, sizeof headers, NULL, 0))
-      break;
+  while (!atomic_load (&f->end)) {
+    g_assert_true (vt_send_bytes (f->fe, f->bytes, f->size, f->fds, f->n_fds));
+    f->n_sent++;
+  }
   return NULL;
 }
 
-static int
-compare_times (gconstpointer a, gconstpointer b)
+/* Asks another device's front-end @n times.
+ * Returns: the mean, not the median: starvation is a few very long waits. */
+static gint64
+mean_wait (VtAttack *a, guint n)
 {
-  gint64 x = *(const gint64 *) a, y = *(const gint64 *) b;
+  gint64 begin = g_get_monotonic_time ();
 
-  return x < y ? -1 : x > y;
+  for (guint i = 0; i < n; i++)
+    vt_attack_witness_answers (a);
+  return (g_get_monotonic_time () - begin) / n;
 }
 
-/* Another device's front-end is answered all the while. */
+/* The best of three tries counts, as other programs want the processor too. */
+static void
+assert_nobody_waits (VtAttack *a, Flood *f)
+{
+  gint64 best = G_MAXINT64;
+  pthread_t thread;
+
+  g_assert_cmpint (pthread_create (&thread, NULL, flood_thread, f), ==, 0);
+  for (guint i = 0; i < 3; i++)
+    best = MIN (best, mean_wait (a, 500));
+  atomic_store (&f->end, TRUE);
+  pthread_join (thread, NULL);
+  g_test_message ("amid a flood of %u messages: %" G_GINT64_FORMAT
+                  " us for a reply",
+                  f->n_sent, best);
+  g_assert_cmpint (best, <, 2000 * SLOWER);
+}
+
 static void
 flood_delays_nobody (VtAttack *a)
 {
-  Flood f = { .fe = a->fe };
-  gint64 times[200];
-  pthread_t thread;
+  VdWireHeader headers[64];
+  Flood f = { .fe = a->fe, .bytes = headers, .size = sizeof headers };
 
-  g_assert_cmpint (pthread_create (&thread, NULL, flood_thread, &f), ==, 0);
-  for (guint i = 0; i < G_N_ELEMENTS (times); i++) {
-    gint64 begin = g_get_monotonic_time ();
+  for (guint i = 0; i < G_N_ELEMENTS (headers); i++)
+    headers[i] = (VdWireHeader){ VD_SET_OWNER, VD_WIRE_VERSION, 0 };
+  assert_nobody_waits (a, &f);
+}
 
-    vt_attack_witness_answers (a);
-    times[i] = g_get_monotonic_time () - begin;
+/* Each message takes the back-end longer than the front-end, so the socket
+ * always holds more of them. */
+static void
+flood_of_costly_messages_delays_nobody (VtAttack *a)
+{
+  struct {
+    VdWireHeader header;
+    VdWireMemTable table;
+    VdWireRegion regions[VD_MEM_TABLE_MAX];
+  } __attribute__ ((packed)) message = {
+    .header = { VD_SET_MEM_TABLE, VD_WIRE_VERSION, 8 + 8 * 32 },
+    .table = { .n_regions = VD_MEM_TABLE_MAX },
+  };
+  const VtRegion *r = g_ptr_array_index (a->guest->regions, 0);
+  Flood f = { .fe = a->fe,
+              .bytes = &message,
+              .size = sizeof message,
+              .n_fds = VD_MESSAGE_FDS };
+
+  for (guint i = 0; i < VD_MEM_TABLE_MAX; i++) {
+    guint64 at = i * 0x10000ul;
+
+    message.regions[i] = (VdWireRegion){ at, 0x1000, at, at };
+    f.fds[i] = r->fd;
   }
-  atomic_store (&f.end, TRUE);
-  pthread_join (thread, NULL);
-  qsort (times, G_N_ELEMENTS (times), sizeof times[0], compare_times);
-  g_test_message ("amid a flood: %" G_GINT64_FORMAT
-                  " us a message, at most %" G_GINT64_FORMAT,
-                  times[G_N_ELEMENTS (times) / 2],
-                  times[G_N_ELEMENTS (times) - 1]);
-  g_assert_cmpint (times[G_N_ELEMENTS (times) / 2], <, 2000 * SLOWER);
+  assert_nobody_waits (a, &f);
 }
 
 int
@@ -370,6 +408,7 @@ main (int argc, char **argv)
   ADD ("flood/long", flood_of_long_replies);
   ADD ("flood/silent", flood_of_messages_without_replies);
   ADD ("flood/latency", flood_delays_nobody);
+  ADD ("flood/costly", flood_of_costly_messages_delays_nobody);
   ADD ("flood/refused", flood_of_refused_messages);
   return vt_attack_main ();
 }
