@@ -4,8 +4,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
+#include <linux/capability.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -170,6 +171,36 @@ test_new_files_belong_to_the_caller (VtFs *f, gconstpointer data)
 
   f->c->uid = G_MAXUINT32; /* would mean: as whoever we are */
   g_assert_cmpint (vt_fuse_mkdir (f->c, 1, "e", 0700, &dir), ==, -EINVAL);
+}
+
+/* Switches capability @cap of this thread, and of those that it starts. */
+static void
+set_capability (guint cap, gboolean on)
+{
+  struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
+  struct __user_cap_data_struct data[2];
+
+  g_assert_cmpint (syscall (SYS_capget, &header, data), ==, 0);
+  data[0].effective &= ~(1u << cap);
+  data[0].effective |= on ? 1u << cap : 0;
+  g_assert_cmpint (syscall (SYS_capset, &header, data), ==, 0);
+}
+
+static void
+test_a_daemon_without_privileges_owns_all_it_makes (VtFs *f, gconstpointer data)
+{
+  struct fuse_attr attr;
+  guint64 dir;
+
+  if (!is_root ())
+    return;
+  set_capability (CAP_SETUID, FALSE);
+  vt_fs_open_again (f, data);
+  f->c->uid = f->c->gid = 1000;
+  g_assert_cmpint (vt_fuse_mkdir (f->c, 1, "d", 0755, &dir), ==, 0);
+  g_assert_cmpint (vt_fuse_getattr (f->c, dir, &attr), ==, 0);
+  g_assert_cmpuint (attr.uid, ==, 0);
+  set_capability (CAP_SETUID, TRUE);
 }
 
 /* MKDIR with a supplementary group of the caller behind the name. */
@@ -448,6 +479,7 @@ main (int argc, char **argv)
   ADD ("truncate", test_a_reading_handle_does_not_hinder_truncation);
   ADD ("owner", test_owners_are_changed);
   ADD ("caller", test_new_files_belong_to_the_caller);
+  ADD ("unprivileged", test_a_daemon_without_privileges_owns_all_it_makes);
   ADD ("group", test_a_supplementary_group_keeps_the_set_gid_bit);
   ADD ("statx", test_the_birth_time_is_told);
   ADD ("statfs", test_the_file_system_is_described);

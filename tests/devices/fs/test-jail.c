@@ -20,6 +20,7 @@ typedef struct {
   char *top;   /* holds "export" and "outside" */
   char *inner; /* the export */
   VdFsJail jail;
+  gboolean ready; /* the jail is open; else the test is skipped */
 } Fixture;
 
 /* Which jail a test runs in. */
@@ -57,8 +58,9 @@ set_up (Fixture *f, gconstpointer data)
   put (f->top, "outside");
   put (f->inner, "file");
   put (sub, "deep");
-  if (!vd_fs_jail_open (&f->jail, f->inner, config->kind, config->read_only,
-                        &error))
+  f->ready = vd_fs_jail_open (&f->jail, f->inner, config->kind,
+                              config->read_only, &error);
+  if (!f->ready)
     g_test_skip (error->message);
 }
 
@@ -72,13 +74,6 @@ tear_down (Fixture *f, gconstpointer data)
   g_assert_true (g_spawn_command_line_sync (command, NULL, NULL, NULL, NULL));
   g_free (f->inner);
   g_free (f->top);
-}
-
-/* Whether set_up() could open the jail. */
-static gboolean
-ready (const Fixture *f)
-{
-  return f->jail.root >= 0;
 }
 
 static int
@@ -101,7 +96,7 @@ test_files_are_opened_and_read (Fixture *f, gconstpointer data)
   char text[16];
   vd_autofd fd = -1;
 
-  if (!ready (f))
+  if (!f->ready)
     return;
   fd = open_child (f, "file", O_RDONLY);
   g_assert_cmpint (fd, >=, 0);
@@ -117,7 +112,7 @@ test_a_link_is_not_followed (Fixture *f, gconstpointer data)
   vd_autofd fd = -1, dir = -1;
   struct stat st;
 
-  if (!ready (f))
+  if (!f->ready)
     return;
   g_assert_cmpint (symlink ("../outside", link), ==, 0);
   g_assert_cmpint (symlink ("..", dir_link), ==, 0);
@@ -138,7 +133,7 @@ test_dot_dot_ends_at_the_root (Fixture *f, gconstpointer data)
   vd_autofd up = -1, sub = -1, sub_up = -1;
   struct stat root, st;
 
-  if (!ready (f))
+  if (!f->ready)
     return;
   up = child (f, "..");
   if (f->jail.kind == VD_FS_JAIL_LIVE) {
@@ -163,7 +158,7 @@ test_dot_dot_of_a_moved_directory_ends_nowhere (Fixture *f, gconstpointer data)
   vd_autofd sub = -1;
   int up;
 
-  if (!ready (f))
+  if (!f->ready)
     return;
   sub = child (f, "sub");
   g_assert_cmpint (rename (from, to), ==, 0);
@@ -176,7 +171,7 @@ test_a_device_node_is_not_opened (Fixture *f, gconstpointer data)
 {
   g_autofree char *path = g_build_filename (f->inner, "null", NULL);
 
-  if (!ready (f))
+  if (!f->ready)
     return;
   if (mknod (path, S_IFCHR | 0666, makedev (1, 3)) < 0) {
     g_test_skip ("device nodes cannot be made here");
@@ -190,7 +185,7 @@ test_a_read_only_clone_refuses_changes (Fixture *f, gconstpointer data)
 {
   vd_autofd fd = -1;
 
-  if (!ready (f))
+  if (!f->ready)
     return;
   g_assert_cmpint (open_child (f, "file", O_WRONLY), ==, -EROFS);
   fd = child (f, "file");
@@ -205,7 +200,7 @@ test_a_read_only_clone_refuses_changes (Fixture *f, gconstpointer data)
 static void
 test_a_clone_leaves_no_mount_behind (Fixture *f, gconstpointer data)
 {
-  if (!ready (f))
+  if (!f->ready)
     return;
   vd_fs_jail_clear (&f->jail);
   /* Nothing holds the directory. */
