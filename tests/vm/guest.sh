@@ -37,9 +37,9 @@ guest_initramfs() {
   [ -e "$file" ] || vm_initramfs "$1" "$file" "$vm_dir/init" "${@:3}"
 }
 
-# Starts the command that follows as guest $1 and waits until it has booted.
-# The guest itself holds both ends of its pipes, so that they outlive each use.
-guest_start() {
+# Starts the command that follows as guest $1.  The guest itself holds both ends
+# of its pipes, so that they outlive each use.
+guest_spawn() {
   local name=$work/$1
   shift
   rm -f "$name.in" "$name.out"
@@ -48,18 +48,29 @@ guest_start() {
   setsid "$@" <>"$name.in" 1<>"$name.out" 2>>"$name.console" &
   echo $! >"$name.pid"
   disown $!
-  guest_wait_ready "$(basename "$name")"
+}
+
+# The same, and waits until it has booted.
+guest_start() {
+  guest_spawn "$@"
+  guest_wait_ready "$1"
 }
 
 # Boots QEMU guest $1 with the QEMU options that follow.
 qemu_start() {
+  qemu_spawn "$@"
+  guest_wait_ready "$1"
+}
+
+# The same without waiting for it.
+qemu_spawn() {
   local name=$1 dir image
   shift
   dir=$(vm_kernel_dir)
   image=$dir/vmlinux
   [ -e "$image" ] || image=$dir/vmlinuz
   guest_initramfs "$dir" qemu virtio_pci
-  guest_start "$name" "$qemu" "${qemu_common[@]}" -accel "${QEMU_ACCEL:-tcg,thread=multi}" \
+  guest_spawn "$name" "$qemu" "${qemu_common[@]}" -accel "${QEMU_ACCEL:-tcg,thread=multi}" \
     -kernel "$image" -initrd "$work/qemu.cpio" -append "${qemu_append[*]}" "$@"
 }
 
