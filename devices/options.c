@@ -124,14 +124,21 @@ gboolean
 vd_options_set (VdOptions *options, const char *key, const char *value,
                 GError **error)
 {
-  if (find_in (options->set, key) != NULL) {
-    fail (options, VD_OPTIONS_ERROR_DUPLICATE, key, value, error,
-          "this key was given before");
+  if (!is_one_line (key)) {
+    g_autofree char *shown = g_strescape (key, NULL);
+
+    fail (options, VD_OPTIONS_ERROR_UNKNOWN_KEY, shown, NULL, error,
+          "the key is not one line of UTF-8");
     return FALSE;
   }
   if (!is_one_line (value)) {
     fail (options, VD_OPTIONS_ERROR_BAD_VALUE, key, NULL, error,
           "the value is not one line of UTF-8");
+    return FALSE;
+  }
+  if (find_in (options->set, key) != NULL) {
+    fail (options, VD_OPTIONS_ERROR_DUPLICATE, key, value, error,
+          "this key was given before");
     return FALSE;
   }
   g_ptr_array_add (options->set, entry_new (key, value));

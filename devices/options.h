@@ -52,7 +52,8 @@ VdOptions *vd_options_new (const char *origin, const char *base_dir);
 VdOptions *vd_options_ref (VdOptions *options);
 void vd_options_unref (VdOptions *options); /* NULL is fine */
 
-/* Adds a key as text.  Errors: the key was set before. */
+/* Adds a key as text.  Errors: the key was set before, or one of the two is not
+ * one line of UTF-8. */
 gboolean vd_options_set (VdOptions *options, const char *key, const char *value,
                          GError **error);
 

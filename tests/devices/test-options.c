@@ -212,6 +212,12 @@ test_text_that_no_key_file_can_hold_is_refused (void)
     g_assert_false (vd_options_set (options, "socket", bad[i], &error));
     g_assert_error (error, VD_OPTIONS_ERROR, VD_OPTIONS_ERROR_BAD_VALUE);
     g_assert_true (g_utf8_validate (error->message, -1, NULL));
+    g_clear_error (&error);
+
+    g_assert_false (vd_options_set (options, bad[i], "value", &error));
+    g_assert_error (error, VD_OPTIONS_ERROR, VD_OPTIONS_ERROR_UNKNOWN_KEY);
+    g_assert_true (g_utf8_validate (error->message, -1, NULL));
+    g_assert_null (strpbrk (error->message, "\r\n"));
   }
 }
 
