@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * fuzz-split.c - a driver that writes anything to a split ring and its memory
+ */
+#include "tests/fuzz/ring-input.h"
+
+int
+LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
+{
+  fz_ring_run (data, size, FALSE, FALSE);
+  return 0;
+}
