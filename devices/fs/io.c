@@ -28,6 +28,7 @@
 #include <liburing.h>
 #endif
 
+#define PAGE        4096u /* no page cache has smaller ones */
 #define MESSAGE_LEN (sizeof (VdFuseInHeader) + sizeof (VdFuseReadIn))
 static_assert (sizeof (VdFuseReadIn) == sizeof (VdFuseWriteIn),
                "READ and WRITE have the same length");
@@ -221,13 +222,24 @@ transfer_learn (VdFsRequest *req)
                             memory_order_relaxed);
 }
 
+/* Whether a call that read @n bytes reached the end of the file: the page cache
+ * gives whole pages unless the file or the buffers end.  It spares small files
+ * a second call. */
+static inline gboolean
+reached_end (const VdFsRequest *req, How how, gssize n)
+{
+  return is_read (req) && how == NOWAIT && req->chain->n_in <= IOV_MAX &&
+         (transfer_offset (req) + (guint64) n) % PAGE != 0;
+}
+
 /* Transfers as much as it can here, then answers or leaves it to others. */
 static void
 transfer_run (VdFsRequest *req)
 {
   VdFsTransfer *transfer = &req->transfer;
+  gboolean ended = FALSE;
 
-  while (transfer->done < transfer->size) {
+  while (transfer->done < transfer->size && !ended) {
     How how = transfer_how (req);
     gssize n = how == LATER
                    ? -EAGAIN
@@ -245,6 +257,7 @@ transfer_run (VdFsRequest *req)
       transfer_end (req, (int) n);
       return;
     }
+    ended = reached_end (req, how, n);
     transfer_advance (req, (gsize) n);
   }
   transfer_end (req, 0);
