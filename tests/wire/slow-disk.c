@@ -66,8 +66,10 @@ run (VtSlowDisk *f, gconstpointer data)
 void
 vt_slow_disk_add (const char *path, void (*func) (VtSlowDisk *, gconstpointer))
 {
-  Test *test = g_new (Test, 1); /* lives as long as the program */
+  static GSList *tests; /* they live as long as the program */
+  Test *test = g_new (Test, 1);
 
+  tests = g_slist_prepend (tests, test);
   g_assert_true (prepared);
   test->func = func;
   g_test_add_vtable (path, sizeof (VtSlowDisk), test,
