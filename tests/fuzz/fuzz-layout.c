@@ -79,6 +79,7 @@ try_pages (const VdLayout *layout, VdConfig *config, const char *selectors,
   added = vd_pages_add (pages, selectors, text, &page_error);
   check_error (added, page_error);
   g_assert_cmpuint (vd_pages_count (pages), ==, added ? 1 : 0);
+  g_assert_false (added && vd_pages_add (pages, selectors, text, NULL));
   vd_pages_reset (pages, config);
   for (guint i = 0; i < config->len && i < 64; i++) {
     guint8 byte = (guint8) atoi (selectors);
@@ -188,6 +189,7 @@ try_options (char **lines)
   if (!ok)
     return;
   read_options (options);
+  g_assert_null (vd_options_differ (options, options));
   text = vd_options_to_text (options);
   g_assert_true (g_utf8_validate (text, -1, NULL));
 }

@@ -4,8 +4,8 @@
  *
  * An input's first byte chooses.  Rules: a header, a number of descriptors, the
  * acked features and a payload.  Framing: pieces of a stream, each after a byte
- * for its length and whether a descriptor comes along; what arrives must be what
- * a plain reading of the whole stream gives.
+ * for its length and whether descriptors come along; what arrives must be what a
+ * plain reading of the whole stream gives.
  */
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -14,7 +14,8 @@
 #include "protocol/connection.h"
 #include "tests/fuzz/fuzz.h"
 
-#define PIECE_LEN 0x7f /* of a piece's first byte; the rest says: with one fd */
+#define PIECE_LEN     0x7f /* of a piece's first byte; the rest says: with fds */
+#define PIECE_FDS_MAX 16   /* as many as the low bits of its next byte say */
 
 /* Rules. */
 
@@ -72,7 +73,7 @@ try_rules (FzInput input)
 typedef struct {
   VdConnection *connection;
   int peer;
-  int extra;          /* a descriptor to send along */
+  int extra;          /* the descriptor that is sent along */
   GByteArray *stream; /* all that was sent */
   gsize at;           /* bytes of it that arrived as messages */
   guint n_fds, n_fds_got;
@@ -142,23 +143,27 @@ receive (Framing *framing)
 }
 
 static void
-transmit (Framing *framing, FzInput piece, gboolean with_fd)
+transmit (Framing *framing, FzInput piece, gboolean with_fds)
 {
   union {
     struct cmsghdr align;
-    char bytes[CMSG_SPACE (sizeof (int))];
+    char bytes[CMSG_SPACE (PIECE_FDS_MAX * sizeof (int))];
   } control = { 0 };
   struct iovec iov = { (void *) piece.at, piece.len };
   struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 
-  if (with_fd) {
+  if (with_fds) {
+    guint n = 1 + piece.at[0] % PIECE_FDS_MAX;
+
     control.align.cmsg_level = SOL_SOCKET;
     control.align.cmsg_type = SCM_RIGHTS;
-    control.align.cmsg_len = CMSG_LEN (sizeof (int));
-    memcpy (CMSG_DATA (&control.align), &framing->extra, sizeof (int));
+    control.align.cmsg_len = CMSG_LEN (n * sizeof (int));
+    for (guint i = 0; i < n; i++)
+      memcpy (CMSG_DATA (&control.align) + i * sizeof (int), &framing->extra,
+              sizeof (int));
     msg.msg_control = control.bytes;
-    msg.msg_controllen = sizeof control.bytes;
-    framing->n_fds++;
+    msg.msg_controllen = CMSG_SPACE (n * sizeof (int));
+    framing->n_fds += n;
   }
   g_assert_cmpint (sendmsg (framing->peer, &msg, MSG_NOSIGNAL | MSG_DONTWAIT),
                    ==, piece.len);
