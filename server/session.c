@@ -404,7 +404,9 @@ session_watch (VdSession *session)
         g_unix_fd_add (fd, G_IO_IN | G_IO_HUP | G_IO_ERR, on_input, session);
   else if (!reading)
     g_clear_handle_id (&session->input, g_source_remove);
-  if (vd_connection_has_output (session->connection) && session->output == 0)
+  /* A peer that left makes its socket writable for ever. */
+  if (vd_connection_has_output (session->connection) && session->output == 0 &&
+      !session->closing)
     session->output = g_unix_fd_add (fd, G_IO_OUT, on_output, session);
 }
 
