@@ -143,6 +143,9 @@ start_first (Fixture *f)
   get_inflight (f);
   vt_set_inflight_fd (f->vm->fe, &f->inflight, f->inflight_fd);
   vt_machine_start (f->vm);
+  /* From here on the memory says where the rings are; nobody else knows it of
+   * a packed one. */
+  vt_barrier (f->vm->fe);
 }
 
 static void
