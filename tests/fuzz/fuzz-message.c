@@ -74,7 +74,8 @@ typedef struct {
   VdConnection *connection;
   int peer;
   int extra;          /* the descriptor that is sent along */
-  GByteArray *stream; /* all that was sent */
+  GByteArray *stream; /* all that was sent, ... */
+  GByteArray *fds_at; /* ... and how many descriptors came with each byte */
   gsize at;           /* bytes of it that arrived as messages */
   guint n_fds, n_fds_got;
   gboolean lost;
@@ -99,6 +100,10 @@ check_message (Framing *framing, const VdMessage *message)
     g_assert_cmpuint (message->payload.bytes[i], ==, 0);
   for (guint i = 0; i < VD_MESSAGE_FDS; i++)
     g_assert_cmpint (message->fds[i] >= 0, ==, i < message->n_fds);
+  /* Each piece is read at once, so only the first byte can bring them. */
+  g_assert_cmpuint (framing->fds_at->data[framing->at], ==, message->n_fds);
+  for (gsize i = 1; i < len; i++)
+    g_assert_cmpuint (framing->fds_at->data[framing->at + i], ==, 0);
   framing->n_fds_got += message->n_fds;
   framing->at += len;
 }
@@ -151,6 +156,7 @@ transmit (Framing *framing, FzInput piece, gboolean with_fds)
   } control = { 0 };
   struct iovec iov = { (void *) piece.at, piece.len };
   struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+  const guint n_before = framing->n_fds;
 
   if (with_fds) {
     guint n = 1 + piece.at[0] % PIECE_FDS_MAX;
@@ -168,6 +174,11 @@ transmit (Framing *framing, FzInput piece, gboolean with_fds)
   g_assert_cmpint (sendmsg (framing->peer, &msg, MSG_NOSIGNAL | MSG_DONTWAIT),
                    ==, piece.len);
   g_byte_array_append (framing->stream, piece.at, (guint) piece.len);
+  g_byte_array_set_size (framing->fds_at, framing->stream->len);
+  memset (framing->fds_at->data + framing->stream->len - piece.len, 0,
+          piece.len);
+  framing->fds_at->data[framing->stream->len - piece.len] =
+      (guint8) (framing->n_fds - n_before);
 }
 
 /* Returns: the lowest number that a new descriptor would have. */
@@ -184,7 +195,9 @@ static void
 try_framing (FzInput input)
 {
   int fds[2], before = next_fd ();
-  Framing framing = { .stream = g_byte_array_new (), .extra = STDERR_FILENO };
+  Framing framing = { .stream = g_byte_array_new (),
+                      .fds_at = g_byte_array_new (),
+                      .extra = STDERR_FILENO };
 
   g_assert_cmpint (socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), ==,
                    0);
@@ -201,6 +214,7 @@ try_framing (FzInput input)
   vd_connection_free (framing.connection);
   close (framing.peer);
   g_byte_array_unref (framing.stream);
+  g_byte_array_unref (framing.fds_at);
   g_assert_cmpint (next_fd (), ==, before);
 }
 

@@ -171,6 +171,7 @@ handle (VdQueue *queue, VdChain **chains, guint n_chains, gpointer user_data)
     VdChain *chain = chains[i];
 
     g_assert_true (chain->queue == queue);
+    g_assert_true (run->packed || chain->id < queue->size);
     g_assert_cmpuint (chain->n_out + chain->n_in, <=, VD_CHAIN_IOV);
     check_list (chain->out, chain->n_out, chain->out_len);
     check_list (chain->in, chain->n_in, chain->in_len);
