@@ -68,17 +68,44 @@ channel_lost (VdSession *session, const char *why)
   vd_session_channel_clear (session);
 }
 
-static void
-send_change (VdSession *session)
+static void channel_watch (VdSession *session);
+
+static gboolean
+on_channel_writable (gint fd, GIOCondition condition, gpointer data)
 {
-  gboolean ack = (session->protocol_features >> VD_PROTOCOL_F_REPLY_ACK) & 1;
+  VdSession *session = data;
   g_autoptr (GError) error = NULL;
 
-  session->change_pending = FALSE;
-  session->change_unacked = ack;
-  if (!vd_connection_send (session->channel, VD_BACKEND_CONFIG_CHANGE_MSG,
-                           VD_WIRE_VERSION | (ack ? VD_FLAG_NEED_REPLY : 0),
-                           NULL, 0, -1, &error))
+  session->channel_output = 0;
+  if (vd_connection_flush (session->channel, &error))
+    channel_watch (session);
+  else
+    channel_lost (session, error->message);
+  return G_SOURCE_REMOVE;
+}
+
+/* What the front-end has no room for yet goes out as soon as it has. */
+static void
+channel_watch (VdSession *session)
+{
+  if (vd_connection_has_output (session->channel) &&
+      session->channel_output == 0)
+    session->channel_output =
+        g_unix_fd_add (vd_connection_fd (session->channel), G_IO_OUT,
+                       on_channel_writable, session);
+}
+
+/* @flags: besides the version */
+static void
+channel_send (VdSession *session, guint32 request, guint32 flags,
+              const void *payload, gsize size)
+{
+  g_autoptr (GError) error = NULL;
+
+  if (vd_connection_send (session->channel, request, VD_WIRE_VERSION | flags,
+                          payload, size, -1, &error))
+    channel_watch (session);
+  else
     channel_lost (session, error->message);
 }
 
@@ -86,11 +113,18 @@ void
 vd_session_channel_send (VdSession *session, guint32 request,
                          const void *payload, gsize size)
 {
-  g_autoptr (GError) error = NULL;
+  channel_send (session, request, 0, payload, size);
+}
 
-  if (!vd_connection_send (session->channel, request, VD_WIRE_VERSION, payload,
-                           size, -1, &error))
-    channel_lost (session, error->message);
+static void
+send_change (VdSession *session)
+{
+  gboolean ack = (session->protocol_features >> VD_PROTOCOL_F_REPLY_ACK) & 1;
+
+  session->change_pending = FALSE;
+  session->change_unacked = ack;
+  channel_send (session, VD_BACKEND_CONFIG_CHANGE_MSG,
+                ack ? VD_FLAG_NEED_REPLY : 0, NULL, 0);
 }
 
 static gboolean
@@ -160,6 +194,7 @@ void
 vd_session_channel_clear (VdSession *session)
 {
   g_clear_handle_id (&session->channel_input, g_source_remove);
+  g_clear_handle_id (&session->channel_output, g_source_remove);
   g_clear_handle_id (&session->change_source, g_source_remove);
   g_clear_pointer (&session->channel, vd_connection_free);
   session->change_unacked = FALSE;

@@ -71,7 +71,8 @@ struct VdSession {
   VdTransfer *transfer; /* of the device's state; NULL: none */
 
   gboolean closing, ended;
-  guint input, output, channel_input; /* GLib sources; 0: none */
+  guint input, output; /* GLib sources; 0: none */
+  guint channel_input, channel_output;
   gboolean change_pending; /* config changed since the last message */
   gboolean change_unacked; /* a CONFIG_CHANGE waits for its reply */
   guint change_source;     /* coalesces changes of one turn */
