@@ -97,6 +97,45 @@ test_a_kick_message_is_answered_by_a_call_message (Fixture *f,
   }
 }
 
+/* One request, whose call message stays in the channel. */
+static void
+run_without_reading (Fixture *f, VtBlkRequest *request)
+{
+  gint64 end = g_get_monotonic_time () + VT_TIMEOUT_MS * 1000ll;
+
+  g_assert_true (vt_blk_add (f->ring, request));
+  vt_ring_publish (f->ring);
+  g_assert_cmpuint (send_kick (f, 0), ==, 0);
+  while (vt_ring_get (f->ring, NULL) == NULL)
+    g_assert_cmpint (g_get_monotonic_time (), <, end);
+}
+
+static guint
+count_calls (Fixture *f)
+{
+  guint n = 0;
+
+  while (vt_channel_receive (f->fe, 100) == VD_BACKEND_VRING_CALL)
+    n++;
+  return n;
+}
+
+/* More calls than the socket holds: the rest comes as soon as there is room,
+ * not together with the next one. */
+static void
+test_calls_wait_for_a_slow_reader (Fixture *f, gconstpointer data)
+{
+  g_autofree VtBlkRequest *request =
+      vt_blk_request_new (f->guest, VIRTIO_BLK_T_IN, 0, 512);
+
+  start (f);
+  for (guint i = 0; i < 1500; i++)
+    run_without_reading (f, request);
+  g_assert_cmpuint (count_calls (f), >, 1);
+  run_without_reading (f, request);
+  g_assert_cmpuint (count_calls (f), ==, 1);
+}
+
 static void
 test_a_broken_ring_is_told_by_a_message (Fixture *f, gconstpointer data)
 {
@@ -144,6 +183,7 @@ main (int argc, char **argv)
   g_test_add ("/inband/" name, Fixture, inband, set_up, func, tear_down)
   ADD ("kick-and-call", "yes",
        test_a_kick_message_is_answered_by_a_call_message);
+  ADD ("slow-reader", "yes", test_calls_wait_for_a_slow_reader);
   ADD ("error", "yes", test_a_broken_ring_is_told_by_a_message);
   ADD ("stopped", "yes", test_a_stopped_ring_takes_no_kick);
   ADD ("contradiction", "yes", test_contradicting_features_are_refused);
