@@ -33,6 +33,9 @@
    BIT (VD_PROTOCOL_F_GET_VRING_BASE_INFLIGHT) |                               \
    BIT (VD_PROTOCOL_F_GET_VRING_BASE_SKIP_DRAIN))
 
+/* A device's idle threads stay for some seconds. */
+#define THREADS_SLACK 8
+
 /* A front-end that behaves. */
 typedef struct {
   VtGuest *guest;
@@ -148,6 +151,7 @@ world_start (void)
   use_victim (); /* what is allocated once and kept may be */
   g_assert_cmpuint (world.usage.n_fds, >, 0);
   world.usage.n_maps += MAPS_SLACK;
+  world.usage.n_threads += THREADS_SLACK;
   vt_daemon_wait_usage (world.daemon, world.usage);
 }
 
