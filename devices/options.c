@@ -29,7 +29,11 @@ struct VdOptions {
   GPtrArray *known;    /* const VdKey, of the tables, each name once */
 };
 
-G_DEFINE_QUARK (vd - options - error - quark, vd_options_error)
+GQuark
+vd_options_error_quark (void)
+{
+  return g_quark_from_static_string ("vd-options-error");
+}
 
 static void
 entry_free (gpointer data)

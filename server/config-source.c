@@ -14,7 +14,11 @@
 
 #include "devices/nearest.h"
 
-G_DEFINE_QUARK (vd - config - error - quark, vd_config_error)
+GQuark
+vd_config_error_quark (void)
+{
+  return g_quark_from_static_string ("vd-config-error");
+}
 
 static void
 pair_free (gpointer data)

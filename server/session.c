@@ -22,7 +22,11 @@
 
 #define MESSAGES_A_TURN 32
 
-G_DEFINE_QUARK (vd - session - error - quark, vd_session_error)
+GQuark
+vd_session_error_quark (void)
+{
+  return g_quark_from_static_string ("vd-session-error");
+}
 
 /* What every device offers besides its own bits. */
 #define TRANSPORT_FEATURES                                                     \
@@ -131,6 +135,10 @@ set_features (VdSession *session, GError **error)
   session->features = wanted & ~unknown;
   if ((changed >> VD_F_LOG_ALL) & 1)
     vd_session_post_memory (session, session->map);
+  /* A driver that binds anew may ack others before the old one's rings have all
+   * stopped: the next queue tells the device. */
+  if ((changed & ~(G_GUINT64_CONSTANT (1) << VD_F_LOG_ALL)) != 0)
+    session->device_started = FALSE;
   if (!((session->features >> VD_F_PROTOCOL_FEATURES) & 1))
     vd_session_enable_all (session);
   return vd_session_park (session, NULL, error);

@@ -3,7 +3,11 @@
 
 #include <string.h>
 
-G_DEFINE_QUARK (vd - state - error - quark, vd_state_error)
+GQuark
+vd_state_error_quark (void)
+{
+  return g_quark_from_static_string ("vd-state-error");
+}
 
 #define VERSION 1
 

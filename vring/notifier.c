@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vring/notifier.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <gio/gio.h>
 #include <poll.h>
@@ -66,25 +67,42 @@ vd_notifier_clear (VdNotifier *notifier)
   notifier->kind = VD_NOTIFIER_NONE;
 }
 
-gboolean
-vd_notifier_signal (const VdNotifier *notifier)
+/* Writes if the descriptor says that it has room. */
+static void
+write_polled (int fd)
+{
+  const guint64 one = 1;
+  struct pollfd writable = { fd, POLLOUT, 0 };
+
+  if (poll (&writable, 1, 0) == 1 && (writable.revents & POLLOUT) &&
+      write (fd, &one, sizeof one) < 0)
+    return; /* it was woken already, or left */
+}
+
+static void
+write_pipe (int fd)
 {
   guint64 one = 1;
   struct iovec iov = { &one, sizeof one };
-  struct pollfd writable = { notifier->fd, POLLOUT, 0 };
+
+  /* Linux before 6.5 knows no RWF_NOWAIT for pipes. */
+  if (pwritev2 (fd, &iov, 1, -1, RWF_NOWAIT) < 0 && errno == EOPNOTSUPP)
+    write_polled (fd);
+}
+
+gboolean
+vd_notifier_signal (const VdNotifier *notifier)
+{
+  const guint64 one = 1;
 
   switch (notifier->kind) {
   case VD_NOTIFIER_NONE: return FALSE;
-  case VD_NOTIFIER_BLOCKING:
-    if (poll (&writable, 1, 0) != 1 || !(writable.revents & POLLOUT))
-      return TRUE;
-    G_GNUC_FALLTHROUGH;
+  case VD_NOTIFIER_BLOCKING: write_polled (notifier->fd); return TRUE;
   case VD_NOTIFIER_EVENTFD: return write (notifier->fd, &one, sizeof one) != 0;
   case VD_NOTIFIER_SOCKET:
     return send (notifier->fd, &one, sizeof one, MSG_DONTWAIT | MSG_NOSIGNAL) !=
            0;
-  case VD_NOTIFIER_PIPE:
-    return pwritev2 (notifier->fd, &iov, 1, -1, RWF_NOWAIT) != 0;
+  case VD_NOTIFIER_PIPE: write_pipe (notifier->fd); return TRUE;
   }
   return FALSE;
 }

@@ -61,21 +61,22 @@ refuse (VdQueue *queue, GError **error, const char *why)
   return NULL;
 }
 
-/* Finds the queue's part of the in-flight memory. */
-static const char *
+/* Finds the queue's part of the in-flight memory.  A ring that it has no room
+ * for runs untracked: QEMU makes the memory for the queue size that it was asked
+ * for, and firmware may choose a larger ring. */
+static void
 take_inflight (VdQueue *queue, const VdQueueSetup *setup)
 {
   if (setup->inflight == NULL)
-    return NULL;
+    return;
   queue->inflight_part =
       vd_inflight_part (setup->inflight, queue->index, queue->size,
                         queue->ring_ops == &vd_packed_ops);
   if (queue->inflight_part == NULL)
-    return "the in-flight memory has no room for it";
+    return;
   queue->inflight = vd_inflight_ref (setup->inflight);
   queue->batch = g_new (guint16, queue->size);
   queue->again = g_new (guint16, queue->size);
-  return NULL;
 }
 
 VdQueue *
@@ -114,9 +115,8 @@ vd_queue_new (const VdQueueSetup *setup, const VdQueueOps *ops,
   if (!queue->ring_ops->find (queue, setup->map, &queue->ring))
     return refuse (queue, error,
                    "it does not lie aligned and whole in one memory region");
-  why = take_inflight (queue, setup);
-  if (why == NULL)
-    why = queue->ring_ops->init (queue, setup->base);
+  take_inflight (queue, setup);
+  why = queue->ring_ops->init (queue, setup->base);
   if (why == NULL && vd_map_is_lost (setup->map))
     why = "the front-end truncated guest memory";
   if (why == NULL && !queue_alloc (queue))
