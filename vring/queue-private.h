@@ -134,7 +134,6 @@ struct VdQueue {
 
   /* CONTROL's side. */
   guint index;
-  guint64 features;
   guint32 base; /* after STOP */
   guint64 desc_uva, driver_uva, device_uva;
   void *block; /* slots, requests and arenas in one mapping */

@@ -88,7 +88,6 @@ vd_queue_new (const VdQueueSetup *setup, const VdQueueOps *ops,
 
   queue->index = setup->index;
   queue->size = setup->size;
-  queue->features = setup->features;
   queue->desc_uva = setup->desc;
   queue->driver_uva = setup->avail;
   queue->device_uva = setup->used;
@@ -484,18 +483,6 @@ guint
 vd_queue_index (const VdQueue *queue)
 {
   return queue->index;
-}
-
-guint
-vd_queue_size (const VdQueue *queue)
-{
-  return queue->size;
-}
-
-guint64
-vd_queue_features (const VdQueue *queue)
-{
-  return queue->features;
 }
 
 VdWorker *

@@ -127,8 +127,6 @@ void vd_queue_stats (const VdQueue *queue, VdQueueStats *ret);
 
 /* Constant after creation; any thread. */
 guint vd_queue_index (const VdQueue *queue);
-guint vd_queue_size (const VdQueue *queue);
-guint64 vd_queue_features (const VdQueue *queue);
 VdWorker *vd_queue_worker (const VdQueue *queue);
 
 /* QUEUE: the device's pointer for this queue, set in start(). */

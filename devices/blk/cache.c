@@ -83,7 +83,7 @@ end (VdToggle *toggle)
 static void
 synced (VdOp *op, int res)
 {
-  VdToggle *toggle = (void *) ((char *) op - offsetof (VdToggle, task.op));
+  VdToggle *toggle = VD_CONTAINER (op, VdToggle, task.op);
 
   if (toggle->blk == NULL)
     end (toggle);
@@ -94,7 +94,7 @@ synced (VdOp *op, int res)
 static inline VdToggle *
 toggle_of (VdFlush *flush)
 {
-  return (void *) ((char *) flush - offsetof (VdToggle, flush));
+  return VD_CONTAINER (flush, VdToggle, flush);
 }
 
 static void

@@ -48,7 +48,7 @@ vd_call_run (const VdCall *call)
 static int
 work (VdOp *op)
 {
-  VdTask *task = (void *) ((char *) op - offsetof (VdTask, op));
+  VdTask *task = VD_CONTAINER (op, VdTask, op);
 
   return vd_call_run (&task->call);
 }

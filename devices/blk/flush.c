@@ -18,7 +18,7 @@ static VdFlush busy;
 static inline VdFlush *
 flush_of (VdMail *mail)
 {
-  return (void *) ((char *) mail - offsetof (VdFlush, mail));
+  return VD_CONTAINER (mail, VdFlush, mail);
 }
 
 static void

@@ -78,7 +78,7 @@ run_timed (VdPolicy *policy, const VdCall *call)
 static void
 task_done (VdOp *op, int res)
 {
-  VdBlkRequest *req = (void *) ((char *) op - offsetof (VdBlkRequest, task.op));
+  VdBlkRequest *req = VD_CONTAINER (op, VdBlkRequest, task.op);
 
   /* io_uring may give up where a system call would have waited. */
   if (res == -EAGAIN || res == -EINTR) {
@@ -138,8 +138,7 @@ vd_blk_pump (VdBlkRequest *req)
 static void
 post (VdFlush *flush, VdMail *mail)
 {
-  VdBlkRequest *req =
-      (void *) ((char *) flush - offsetof (VdBlkRequest, flush));
+  VdBlkRequest *req = VD_CONTAINER (flush, VdBlkRequest, flush);
 
   vd_worker_post (req->queue->worker, mail);
 }
@@ -147,8 +146,7 @@ post (VdFlush *flush, VdMail *mail)
 static void
 flushed (VdFlush *flush, int error)
 {
-  VdBlkRequest *req =
-      (void *) ((char *) flush - offsetof (VdBlkRequest, flush));
+  VdBlkRequest *req = VD_CONTAINER (flush, VdBlkRequest, flush);
 
   vd_blk_finish (req, error == 0 ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR);
 }
@@ -163,8 +161,7 @@ next_sync (VdBlkRequest *req, int res)
 static void
 lead (VdFlush *flush)
 {
-  VdBlkRequest *req =
-      (void *) ((char *) flush - offsetof (VdBlkRequest, flush));
+  VdBlkRequest *req = VD_CONTAINER (flush, VdBlkRequest, flush);
 
   req->task.call = (VdCall){
     .kind = VD_CALL_SYNC,
