@@ -106,7 +106,10 @@ struct VdDevice {
   gboolean resubmits;     /* a request may be done twice: in-flight tracking is
                        * offered, and a successor submits it again */
   gboolean offer_config;  /* whether GET_CONFIG is offered */
-  VdConfig config;        /* CONTROL */
+  gboolean restores_config; /* SET_CONFIG with flags 1 writes all bytes while no
+                             * ring is started; load() is then called with them
+                             * and no state */
+  VdConfig config;          /* CONTROL */
 
   /* Set by the server. */
   const VdServices *services; /* NULL without a front-end */

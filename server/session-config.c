@@ -3,9 +3,9 @@
  * session-config.c - GET_CONFIG, SET_CONFIG, the back-end channel
  *
  * A front-end may write the whole space for one byte, with flags that mean one
- * thing in the specification and another in a VMM: so a write is always a
- * driver's write, compared and masked by the device's VdConfig, and never a
- * reason to close.
+ * thing in the specification and another in a VMM: so a write is a driver's
+ * write, compared and masked by the device's VdConfig, unless the user says that
+ * flags can be believed, and never a reason to close.
  */
 #define G_LOG_DOMAIN "virtiod"
 
@@ -31,9 +31,44 @@ vd_session_get_config (VdSession *session, GError **error)
 }
 
 static VdHandled
-finish_written (VdSession *session, GError **error)
+refuse_bounds (const VdSession *session, GError **error)
 {
-  return VD_DONE;
+  const VdWireConfig *config = &session->message.payload.config;
+
+  g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_KEEP,
+               "SET_CONFIG: bytes %u to %" G_GUINT64_FORMAT
+               " are outside the config space of %u bytes",
+               config->offset, (guint64) config->offset + config->size,
+               session->dev->config.len);
+  return VD_FAILED;
+}
+
+/* Whether a write is of the incoming side of a migration.  Its flags alone do
+ * not say so: cloud-hypervisor sends 1 with its driver's writes. */
+static gboolean
+is_restore (const VdSession *session)
+{
+  if (session->message.payload.config.flags != VD_CONFIG_FLAG_MIGRATION ||
+      !session->dev->restores_config)
+    return FALSE;
+  for (guint i = 0; i < session->n_vrings; i++)
+    if (session->vrings[i].started)
+      return FALSE;
+  return TRUE;
+}
+
+static VdHandled
+restore_config (VdSession *session, GError **error)
+{
+  const VdWireConfig *config = &session->message.payload.config;
+  VdDevice *dev = session->dev;
+
+  if (!vd_config_restore (&dev->config, config->offset, config->payload,
+                          config->size))
+    return refuse_bounds (session, error);
+  /* What the device derives from config space follows. */
+  return dev->ops->load (dev, dev->config.bytes, NULL, 0, error) ? VD_DONE
+                                                                 : VD_FAILED;
 }
 
 VdHandled
@@ -43,19 +78,15 @@ vd_session_set_config (VdSession *session, GError **error)
   VdDevice *dev = session->dev;
   guint offset, len;
 
+  if (is_restore (session))
+    return restore_config (session, error);
   if (!vd_config_write (&dev->config, config->offset, config->payload,
-                        config->size, &offset, &len)) {
-    g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_KEEP,
-                 "SET_CONFIG: bytes %u to %" G_GUINT64_FORMAT
-                 " are outside the config space of %u bytes",
-                 config->offset, (guint64) config->offset + config->size,
-                 dev->config.len);
-    return VD_FAILED;
-  }
+                        config->size, &offset, &len))
+    return refuse_bounds (session, error);
   if (len > 0 && dev->ops->written != NULL &&
       dev->ops->written (dev, offset, len) == VD_LATER)
     session->n_pending++;
-  return vd_session_park (session, finish_written, error);
+  return vd_session_park (session, NULL, error);
 }
 
 /* The back-end channel. */

@@ -66,6 +66,11 @@ static const VdKey keys[] = {
     .type = VD_KEY_PATH,
     .help = "the same from a binary file, read again on reload",
     .flags = VD_KEY_LIVE },
+  { .name = "config-restore",
+    .type = VD_KEY_BOOL,
+    .fallback = "no",
+    .help = "SET_CONFIG with flags 1 restores all bytes while no ring is "
+            "started, for a VM that moved here" },
   { .name = "page.*",
     .type = VD_KEY_STRING,
     .help = "page.N[.M]: what select fields show in the page field: "
@@ -257,6 +262,7 @@ make_config (VdGeneric *self, const VdOptions *options)
   vd_layout_apply (self->layout, &dev->config);
   vd_pages_fill (self->pages, &dev->config);
   dev->offer_config = len > 0;
+  dev->restores_config = vd_options_bool (options, "config-restore");
   self->writes = vd_write_log_new (self->layout, &dev->config);
   if (len > CONFIG_LEN_COMMON)
     g_message ("%s: config space has %u bytes; QEMU reads at most %u",
