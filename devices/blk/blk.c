@@ -29,14 +29,10 @@
 
 #include "devices/blk/disk.h"
 
-#define SEG_MAX     126 /* a chain of 128 with header and status */
 #define MAX_THREADS 16
-#define CONFIG_LEN  offsetof (struct virtio_blk_config, max_secure_erase_sectors)
 
 static_assert (offsetof (VdBlk, parent) == 0, "VdDevice is cast to it");
 static_assert (sizeof (VdBlkRequest) <= 4096, "VdQueueOps.request_size");
-static_assert (offsetof (struct virtio_blk_config, wce) == 32, "5.2.4");
-static_assert (CONFIG_LEN == 60, "5.2.4");
 
 static const char *const cache_modes[] = { "writeback", "writethrough", "none",
                                            "unsafe", NULL };
@@ -164,86 +160,7 @@ check_engine (VdOptions *options, GError **error)
   return FALSE;
 }
 
-/* Config space. */
-
-static guint64
-offered_features (const VdBlk *blk)
-{
-  const VdImage *image = blk->image;
-  guint64 features =
-      1ull << VIRTIO_BLK_F_SEG_MAX | 1ull << VIRTIO_BLK_F_BLK_SIZE |
-      1ull << VIRTIO_BLK_F_FLUSH | 1ull << VIRTIO_BLK_F_TOPOLOGY |
-      1ull << VIRTIO_BLK_F_CONFIG_WCE | 1ull << VIRTIO_BLK_F_MQ;
-
-  if (image->read_only)
-    features |= 1ull << VIRTIO_BLK_F_RO;
-  else
-    features |= 1ull << VIRTIO_BLK_F_WRITE_ZEROES;
-  if (blk->discard)
-    features |= 1ull << VIRTIO_BLK_F_DISCARD;
-  return features;
-}
-
-/* The fields in units of the logical block that TOPOLOGY has. */
-static void
-fill_topology (const VdImage *image, struct virtio_blk_config *ret)
-{
-  const guint32 block = image->block_size;
-
-  ret->physical_block_exp =
-      (guint8) g_bit_nth_lsf (image->physical_size / block, -1);
-  ret->alignment_offset =
-      (guint8) MIN (image->alignment_offset / block, G_MAXUINT8);
-  ret->min_io_size = GUINT16_TO_LE (
-      (guint16) CLAMP (image->min_io_size / block, 1, G_MAXUINT16));
-  ret->opt_io_size = GUINT32_TO_LE (image->optimal_io_size / block);
-}
-
-static void
-fill_config (VdBlk *blk, guint seg_max)
-{
-  const VdImage *image = blk->image;
-  struct virtio_blk_config config = {
-    .capacity = GUINT64_TO_LE (atomic_load (&image->size) / VD_SECTOR),
-    .seg_max = GUINT32_TO_LE (seg_max),
-    .blk_size = GUINT32_TO_LE (image->block_size),
-    .wce = blk->cache != VD_CACHE_WRITETHROUGH,
-    .num_queues = GUINT16_TO_LE (blk->parent.n_queues),
-  };
-
-  fill_topology (image, &config);
-  if (blk->discard) {
-    config.max_discard_sectors = GUINT32_TO_LE (VD_BLK_MAX_SECTORS);
-    config.max_discard_seg = GUINT32_TO_LE (VD_BLK_MAX_RANGES);
-    config.discard_sector_alignment =
-        GUINT32_TO_LE (image->discard_align / VD_SECTOR);
-  }
-  if (!image->read_only) {
-    config.max_write_zeroes_sectors = GUINT32_TO_LE (VD_BLK_MAX_SECTORS);
-    config.max_write_zeroes_seg = GUINT32_TO_LE (VD_BLK_MAX_RANGES);
-    config.write_zeroes_may_unmap = blk->discard != 0;
-  }
-  vd_config_init (&blk->parent.config, CONFIG_LEN);
-  vd_config_set (&blk->parent.config, 0, &config, CONFIG_LEN);
-  vd_config_set_access (&blk->parent.config,
-                        offsetof (struct virtio_blk_config, wce), 1,
-                        VD_CONFIG_RW);
-}
-
 /* Opening and closing. */
-
-static void
-fill_serial (VdBlk *blk, const char *serial)
-{
-  char text[VIRTIO_BLK_ID_BYTES + 1];
-
-  if (serial == NULL)
-    g_snprintf (text, sizeof text, "vd-%016" G_GINT64_MODIFIER "x",
-                blk->image->identity);
-  else
-    g_strlcpy (text, serial, sizeof text);
-  memcpy (blk->serial, text, strnlen (text, sizeof blk->serial));
-}
 
 static void
 open_queues (VdBlk *blk, guint n_queues)
@@ -258,8 +175,6 @@ open_queues (VdBlk *blk, guint n_queues)
 static VdDevice *
 blk_open (VdOptions *options, GError **error)
 {
-  guint seg_max =
-      (guint) MIN (vd_options_uint (options, "queue-size-max"), SEG_MAX + 2);
   VdImage *image;
   VdBlk *blk;
 
@@ -273,14 +188,12 @@ blk_open (VdOptions *options, GError **error)
   blk->engine = choice (options, "engine", engines);
   blk->cache = choice (options, "cache", cache_modes);
   blk->discard = image->can_discard && vd_options_bool (options, "discard");
-  fill_serial (blk, vd_options_string (options, "serial"));
   blk->parent.virtio_id = VIRTIO_ID_BLOCK;
   blk->parent.max_threads = MAX_THREADS;
   blk->parent.offer_config = TRUE;
   blk->parent.resubmits = TRUE; /* a read or write done twice is the same */
-  blk->parent.features = offered_features (blk);
   open_queues (blk, (guint) vd_options_uint (options, "queues"));
-  fill_config (blk, MAX (seg_max, 3) - 2);
+  vd_blk_shape (blk, options);
   if (blk->cache == VD_CACHE_UNSAFE)
     g_message ("%s: cache=unsafe: flushes of the guest do nothing; a crash of "
                "the host will lose data",
@@ -392,60 +305,6 @@ blk_handle (VdQueue *vq, VdChain **chains, guint n_chains, gpointer user_data)
     vd_blk_serve (queue, chains[i]);
 }
 
-/* Counters. */
-
-static guint64
-sum (const VdBlk *blk, gsize offset)
-{
-  guint64 total = 0;
-
-  for (guint i = 0; i < blk->parent.n_queues; i++)
-    total += atomic_load_explicit (
-        (atomic_uint_fast64_t *) (void *) ((char *) &blk->queues[i].stats +
-                                           offset),
-        memory_order_relaxed);
-  return total;
-}
-
-static void
-append (GString *text, const char *name, const char *what, guint64 value)
-{
-  g_string_append_printf (text, "%s%s: %" G_GUINT64_FORMAT "\n", name, what,
-                          value);
-}
-
-static void
-blk_dump (VdDevice *dev, GString *text)
-{
-  static const char *const kinds[] = { "read",    "write",        "flush",
-                                       "discard", "write-zeroes", "get-id",
-                                       "other" };
-  static const char *const routes[] = { "inline", "inline-timed", "inline-try",
-                                        "io_uring", "pool" };
-  static_assert (G_N_ELEMENTS (kinds) == VD_BLK_N_COUNTS, "a name each");
-  static_assert (G_N_ELEMENTS (routes) == VD_N_ROUTES, "a name each");
-  VdBlk *blk = (VdBlk *) dev;
-
-  g_string_append_printf (
-      text, "image: %" G_GUINT64_FORMAT " bytes, %s%s\n",
-      atomic_load (&blk->image->size),
-      vd_blk_write_through (blk) ? "write-through" : "write-back",
-      vd_flusher_error (&blk->flusher) != 0 ? ", data lost" : "");
-  for (guint i = 0; i < VD_BLK_N_COUNTS; i++) {
-    append (text, kinds[i], "-requests",
-            sum (blk, offsetof (VdBlkStats, requests[i])));
-    append (text, kinds[i], "-bytes",
-            sum (blk, offsetof (VdBlkStats, bytes[i])));
-    append (text, kinds[i], "-errors",
-            sum (blk, offsetof (VdBlkStats, errors[i])));
-  }
-  for (guint i = 0; i < VD_N_ROUTES; i++)
-    append (text, routes[i], "-calls",
-            sum (blk, offsetof (VdBlkStats, calls[i])));
-  append (text, "bounced", "", sum (blk, offsetof (VdBlkStats, bounced)));
-  append (text, "fdatasyncs", "", atomic_load (&blk->flusher.n_syncs));
-}
-
 const VdDeviceOps vd_blk_ops = {
   .kind = "blk",
   .help = "disk (virtio-blk) in a file or on a block device",
@@ -465,5 +324,5 @@ const VdDeviceOps vd_blk_ops = {
   .written = blk_written,
   .save = blk_save,
   .load = blk_load,
-  .dump = blk_dump,
+  .dump = vd_blk_dump,
 };

@@ -2,9 +2,10 @@
  *
  * disk.h - the inside of a virtio-blk device, shared by its files
  *
- * blk.c is the device as the server sees it, cache.c what makes writes durable,
- * io.c the life of requests, zero.c their DISCARD and WRITE_ZEROES, bounce.c
- * their detour where O_DIRECT wants aligned buffers.
+ * blk.c is the device as the server sees it, shape.c what the driver sees of it,
+ * cache.c what makes writes durable, io.c the life of requests, zero.c their
+ * DISCARD and WRITE_ZEROES, bounce.c their detour where O_DIRECT wants aligned
+ * buffers, stats.c what was counted.
  */
 #pragma once
 
@@ -126,6 +127,13 @@ vd_blk_write_through (VdBlk *blk)
 {
   return atomic_load (&blk->write_through);
 }
+
+/* shape.c, CONTROL: fills in features, config space and serial number of a
+ * device whose image is open. */
+void vd_blk_shape (VdBlk *blk, VdOptions *options);
+
+/* stats.c, CONTROL: VdDeviceOps.dump. */
+void vd_blk_dump (VdDevice *dev, GString *text);
 
 /* io.c, QUEUE. */
 
