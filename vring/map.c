@@ -306,6 +306,16 @@ vd_map_is_lost (const VdMap *map)
   return FALSE;
 }
 
+void
+vd_map_touch (const VdMap *map)
+{
+  for (guint i = 0; i < map->n_regions; i++) {
+    const VdRange *range = &map->regions[i].range;
+
+    (void) *(const volatile guint8 *) (range->hva + range->size - 1);
+  }
+}
+
 guint
 vd_map_n_regions (const VdMap *map)
 {

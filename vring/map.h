@@ -50,6 +50,10 @@ guint64 vd_map_end (const VdMap *map);
  * file, so that zero pages took its place (vring/sigbus.h). */
 gboolean vd_map_is_lost (const VdMap *map);
 
+/* Any thread that holds a reference: touches the end of each region, so that
+ * memory which was truncated is found lost now. */
+void vd_map_touch (const VdMap *map);
+
 /* What one region translates, by value: a queue's translation cache. */
 typedef struct {
   guint64 gpa;

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "vring/fault.h"
 #include "vring/iov.h"
 
 /* Answering. */
@@ -212,6 +213,8 @@ next_data (VdBlkRequest *req, int res)
 
   /* No byte at all: the file became shorter than the disk. */
   if (res <= 0) {
+    if (res == -EFAULT)
+      vd_chain_fault (req->chain);
     vd_blk_finish (req, VIRTIO_BLK_S_IOERR);
     return false;
   }

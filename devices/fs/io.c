@@ -22,6 +22,7 @@
 #include "build-options.h"
 
 #include "devices/fs/ops.h"
+#include "vring/fault.h"
 #include "vring/iov.h"
 
 #if VD_HAVE_URING
@@ -102,6 +103,8 @@ transfer_end (VdFsRequest *req, int r)
   VdFuseWriteOut out = { .size = transfer->done };
 
   vd_fs_handles_put (transfer->handle);
+  if (r == -EFAULT)
+    vd_chain_fault (req->chain);
   if (!is_read (req) && transfer->done < transfer->size) {
     if (transfer->done > 0 &&
         (req->args.write.write_flags & VD_FUSE_WRITE_CACHE) == 0)

@@ -18,6 +18,7 @@
 #include <sys/uio.h>
 
 #include "devices/generic/value.h"
+#include "vring/fault.h"
 #include "vring/fd.h"
 #include "vring/iov.h"
 
@@ -308,7 +309,7 @@ fill_random (const Item *item, guint8 *to, gsize len)
 }
 
 static gsize
-source_random (const Item *item, const VdChain *chain, gsize max)
+source_random (const Item *item, VdChain *chain, gsize max)
 {
   gsize done = 0;
 
@@ -317,8 +318,11 @@ source_random (const Item *item, const VdChain *chain, gsize max)
     gsize n = fill_random (item, chain->in[i].iov_base, len);
 
     done += n;
-    if (n < len)
-      break;
+    if (n == len)
+      continue;
+    if (errno == EFAULT)
+      vd_chain_fault (chain);
+    break;
   }
   return done;
 }
@@ -337,6 +341,8 @@ source_file (Item *item, VdChain *chain, gsize max)
 
     if (n < 0 && errno == EINTR)
       continue;
+    if (n < 0 && errno == EFAULT)
+      vd_chain_fault (chain);
     if (n < 0 || (n == 0 && item->offset == 0))
       break; /* an error, or an empty file */
     item->offset = n > 0 ? item->offset + (guint64) n : 0;
@@ -364,6 +370,8 @@ sink_file (Item *item, VdChain *chain, gsize max)
 
     if (n < 0 && errno == EINTR)
       continue;
+    if (n < 0 && errno == EFAULT)
+      vd_chain_fault (chain);
     if (n <= 0)
       break;
     done += (gsize) n;

@@ -54,6 +54,24 @@ test_truncated_memory_reads_zero_and_is_lost (void)
   g_assert_cmpuint (vd_guard_generation (), !=, before);
 }
 
+/* As after a system call that got EFAULT. */
+static void
+test_touching_a_map_finds_what_is_lost (void)
+{
+  vd_autofd whole = memory_fd (), fd = memory_fd ();
+  g_autoptr (VdMap) map = map_with (fd, 0);
+  g_autoptr (VdMap) other = map_with (whole, 0);
+
+  vd_map_touch (map);
+  g_assert_false (vd_map_is_lost (map));
+  g_assert_cmpint (ftruncate (fd, LEN - 4096), ==, 0);
+  g_assert_false (vd_map_is_lost (map));
+  vd_map_touch (map);
+  vd_map_touch (other);
+  g_assert_true (vd_map_is_lost (map));
+  g_assert_false (vd_map_is_lost (other));
+}
+
 static void
 test_other_memory_is_not_lost (void)
 {
@@ -117,6 +135,8 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/vring/sigbus/truncated",
                    test_truncated_memory_reads_zero_and_is_lost);
+  g_test_add_func ("/vring/sigbus/touch",
+                   test_touching_a_map_finds_what_is_lost);
   g_test_add_func ("/vring/sigbus/other", test_other_memory_is_not_lost);
   g_test_add_func ("/vring/sigbus/not-shared",
                    test_a_lost_mapping_is_not_shared);

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "vring/fault.h"
+
+#include "vring/queue-private.h"
+
+void
+vd_chain_fault (VdChain *chain)
+{
+  vd_map_touch (chain->epoch->map);
+}

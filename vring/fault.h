@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * fault.h - system calls that cannot reach a chain's buffers
+ */
+#pragma once
+
+#include "vring/chain.h"
+
+/* QUEUE: a system call on @chain's buffers failed with EFAULT; @chain is not
+ * completed yet.  If the front-end truncated the guest's memory, that memory is
+ * lost as if a thread had touched it (vring/sigbus.h), and each queue that uses
+ * it breaks in its next turn.  Memory that is whole stays, and then the failure
+ * is the request's alone. */
+void vd_chain_fault (VdChain *chain);
