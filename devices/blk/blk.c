@@ -61,6 +61,12 @@ static const VdKey blk_keys[] = {
     .help = "logical block, a power of two; by default as the image has it",
     .min = VD_SECTOR,
     .max = VD_BLOCK_SIZE_MAX },
+  { .name = "size",
+    .type = VD_KEY_SIZE,
+    .help = "of the disk; by default the image's, as it grows and shrinks",
+    .min = VD_SECTOR,
+    .max = G_MAXINT64,
+    .flags = VD_KEY_LIVE },
   { .name = "discard",
     .type = VD_KEY_BOOL,
     .fallback = "yes",
@@ -136,6 +142,7 @@ open_image (VdOptions *options, GError **error)
     .direct = cache == VD_CACHE_NONE,
     .lock = choice (options, "lock", locks) == 0,
     .block_size = block_size (options),
+    .size = vd_options_uint (options, "size"),
   };
   VdImage *image = vd_image_open (&setup, &local);
 
@@ -194,6 +201,7 @@ blk_open (VdOptions *options, GError **error)
   blk->parent.resubmits = TRUE; /* a read or write done twice is the same */
   open_queues (blk, (guint) vd_options_uint (options, "queues"));
   vd_blk_shape (blk, options);
+  vd_blk_watch_size (blk, options);
   if (blk->cache == VD_CACHE_UNSAFE)
     g_message ("%s: cache=unsafe: flushes of the guest do nothing; a crash of "
                "the host will lose data",
@@ -206,29 +214,17 @@ blk_close (VdDevice *dev)
 {
   VdBlk *blk = (VdBlk *) dev;
 
+  vd_watch_free (blk->watch);
   vd_cache_close (blk);
   vd_image_close (blk->image);
   g_aligned_free (blk->queues);
   g_free (blk);
 }
 
-/* The file may have grown or shrunk: requests are checked against the new size
- * from now on. */
 static gboolean
 blk_reload (VdDevice *dev, VdOptions *options, GError **error)
 {
-  VdBlk *blk = (VdBlk *) dev;
-  g_autoptr (GError) local = NULL;
-
-  if (!vd_image_refresh (blk->image, &local)) {
-    vd_options_set_error (options, "image", error, "%s", local->message);
-    return FALSE;
-  }
-  if (vd_config_set_le64 (&dev->config,
-                          offsetof (struct virtio_blk_config, capacity),
-                          atomic_load (&blk->image->size) / VD_SECTOR))
-    vd_device_config_changed (dev);
-  return TRUE;
+  return vd_blk_reload_size ((VdBlk *) dev, options, error);
 }
 
 /* A driver's life. */

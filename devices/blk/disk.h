@@ -5,7 +5,7 @@
  * blk.c is the device as the server sees it, shape.c what the driver sees of it,
  * cache.c what makes writes durable, io.c the life of requests, zero.c their
  * DISCARD and WRITE_ZEROES, bounce.c their detour where O_DIRECT wants aligned
- * buffers, stats.c what was counted.
+ * buffers, resize.c another size, stats.c what was counted.
  */
 #pragma once
 
@@ -16,6 +16,7 @@
 #include "devices/blk/image.h"
 #include "devices/blk/policy.h"
 #include "devices/blk/request.h"
+#include "devices/blk/watch.h"
 #include "devices/device.h"
 
 typedef enum {
@@ -120,6 +121,8 @@ struct VdBlk {
   /* CONTROL. */
   guint64 acked;
   GSList *toggles; /* VdToggle under way: cache.c */
+  VdWatch *watch;  /* NULL: nothing tells of another size */
+  bool size_lost;  /* told already */
 };
 
 static inline bool
@@ -131,6 +134,15 @@ vd_blk_write_through (VdBlk *blk)
 /* shape.c, CONTROL: fills in features, config space and serial number of a
  * device whose image is open. */
 void vd_blk_shape (VdBlk *blk, VdOptions *options);
+
+/* resize.c, CONTROL. */
+
+/* Takes the size of @options, or of the image; tells the driver of another.
+ * Returns: FALSE with @error set; the size is as it was */
+gboolean vd_blk_reload_size (VdBlk *blk, VdOptions *options, GError **error);
+/* From now on another size of the image is told to the driver; as far as the
+ * kernel says so. */
+void vd_blk_watch_size (VdBlk *blk, VdOptions *options);
 
 /* stats.c, CONTROL: VdDeviceOps.dump. */
 void vd_blk_dump (VdDevice *dev, GString *text);

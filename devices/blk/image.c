@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include "devices/blk/lock.h"
 #include "vring/fd.h"
@@ -289,6 +290,8 @@ vd_image_refresh (VdImage *image, GError **error)
 
   if (!read_size (image->fd, image->is_device, &bytes, error))
     return FALSE;
+  if (image->wanted_size != 0)
+    bytes = MIN (bytes, image->wanted_size);
   whole = bytes & ~(guint64) (image->block_size - 1);
   if (whole == 0)
     return fail (error, EINVAL,
@@ -299,6 +302,42 @@ vd_image_refresh (VdImage *image, GError **error)
              (guint) (bytes - whole));
   atomic_store (&image->size, whole);
   return TRUE;
+}
+
+/* Makes the image at least as long as the disk shall be. */
+static gboolean
+make_room (const VdImage *image, guint64 size, GError **error)
+{
+  guint64 bytes;
+
+  if (!read_size (image->fd, image->is_device, &bytes, error))
+    return FALSE;
+  if (size <= bytes)
+    return TRUE;
+  if (image->is_device || image->read_only)
+    return fail (error, ENOSPC,
+                 "the image has only %" G_GUINT64_FORMAT " bytes", bytes);
+  if (ftruncate (image->fd, (off_t) size) < 0)
+    return fail (error, errno, "cannot extend the image: %s",
+                 g_strerror (errno));
+  return TRUE;
+}
+
+gboolean
+vd_image_resize (VdImage *image, guint64 size, GError **error)
+{
+  guint64 before = image->wanted_size;
+
+  if (size % image->block_size != 0)
+    return fail (error, EINVAL, "is not a multiple of its blocks of %u bytes",
+                 image->block_size);
+  if (!make_room (image, size, error))
+    return FALSE;
+  image->wanted_size = size;
+  if (vd_image_refresh (image, error))
+    return TRUE;
+  image->wanted_size = before;
+  return FALSE;
 }
 
 static gboolean
@@ -316,7 +355,7 @@ probe (VdImage *image, const VdImageSetup *setup, GError **error)
   if (image->direct && !probe_direct (image, error))
     return FALSE;
   return settle_block_size (image, setup->block_size, error) &&
-         vd_image_refresh (image, error);
+         vd_image_resize (image, setup->size, error);
 }
 
 VdImage *

@@ -22,6 +22,7 @@ typedef struct {
   gboolean direct;  /* O_DIRECT */
   gboolean lock;    /* as qemu does */
   guint block_size; /* what the guest shall see; 0: as the image says */
+  guint64 size;     /* of the disk, bytes, as vd_image_resize() takes it */
 } VdImageSetup;
 
 typedef struct {
@@ -34,6 +35,7 @@ typedef struct {
 
   /* Bytes. */
   _Atomic guint64 size;     /* a multiple of block_size */
+  guint64 wanted_size;      /* CONTROL; 0: all there is */
   guint32 block_size;       /* logical, 512 to VD_BLOCK_SIZE_MAX */
   guint32 physical_size;    /* a multiple of block_size */
   guint32 alignment_offset; /* of the first physical block */
@@ -51,7 +53,13 @@ typedef struct {
 VdImage *vd_image_open (const VdImageSetup *setup, GError **error);
 void vd_image_close (VdImage *image); /* releases the lock; NULL is fine */
 
-/* CONTROL: looks at the size again, for a file that was grown from outside.
+/* CONTROL: the disk shall have @size bytes from now on, 0: all there is.  A file
+ * that is shorter is extended; one that is longer keeps its bytes, which the
+ * disk then does not show.
+ * Returns: FALSE with @error set if that is not possible; nothing changed */
+gboolean vd_image_resize (VdImage *image, guint64 size, GError **error);
+
+/* CONTROL: looks at the size again, which may have changed from outside.
  * Returns: FALSE with @error set if it cannot be known; then nothing changed */
 gboolean vd_image_refresh (VdImage *image, GError **error);
 
