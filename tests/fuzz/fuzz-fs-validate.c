@@ -179,7 +179,7 @@ run (FzInput input, VdFsQueue *fs_queue)
   gboolean has_room = chain.in_len >= sizeof (VdFuseOutHeader);
   gsize len;
 
-  queue.n_in_flight = queue.epoch->in_flight = 1;
+  queue.epoch->in_flight = 1;
   done.n = 0;
   len = serve (fs_queue, &chain, &shape);
   g_assert_cmpuint (done.n, ==, 1);

@@ -12,6 +12,23 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined __SANITIZE_ADDRESS__ || defined __clang__
+#if defined __SANITIZE_ADDRESS__ || __has_feature(address_sanitizer)
+#include <sanitizer/asan_interface.h>
+#define FZ_POISON(at, len) ASAN_POISON_MEMORY_REGION (at, len)
+#endif
+#endif
+
+/* AddressSanitizer reports every access to these bytes: what lies behind shared
+ * memory in its last page. */
+static inline void
+fz_forbid (void *at, gsize len)
+{
+#ifdef FZ_POISON
+  FZ_POISON (at, len);
+#endif
+}
+
 /* Returns: 0; whatever is wrong aborts. */
 int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
 

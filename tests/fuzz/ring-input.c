@@ -7,17 +7,29 @@
 #include "vring/queue-private.h"
 
 #define INFLIGHT_SIZE 256 /* entries */
+#define INDEX_REACH   (65536 * sizeof (VdInflightPackedDesc))
 #define CHAINS_MAX    512 /* of one input, so that it ends soon */
 #define TURNS_MAX     64
 #define CHAINS_HELD   2048 /* entries of the largest ring that fits in memory */
 
-/* Guest memory: two regions that touch, and one far away. */
-static const VdRegionInfo regions[] = {
-  { .gpa = 0, .size = 0x8000, .uva = 0x10000, .offset = 0 },
-  { .gpa = 0x8000, .size = 0x2000, .uva = 0x40000, .offset = 0x8000 },
-  { .gpa = 1ull << 40, .size = 0x1000, .uva = 0x80000, .offset = 0xa000 },
-};
+#define PAGE       0x1000u
 #define MEMORY_LEN 0xb000u /* bytes of the file, which the regions share out */
+#define FAR_LEN    0xf08u  /* of its last page */
+#define DIRTY_LEN  2u      /* bytes; the region that is far away has no bit */
+
+/* Guest memory: at first two regions that touch and one far away; then what a
+ * front-end may make of it while the ring runs: less, more again, and the same
+ * file at other addresses. */
+static const VdRegionInfo memories[][3] = {
+  { { .gpa = 0, .size = 0x8000, .uva = 0x10000, .offset = 0 },
+    { .gpa = 0x8000, .size = 0x2000, .uva = 0x40000, .offset = 0x8000 },
+    { .gpa = 1ull << 40, .size = FAR_LEN, .uva = 0x80000, .offset = 0xa000 } },
+  { { .gpa = 0, .size = 0x8000, .uva = 0x10000, .offset = 0 } },
+  { { .gpa = 0x8000, .size = 0x8000, .uva = 0x10000, .offset = 0 },
+    { .gpa = 0, .size = 0x2000, .uva = 0x40000, .offset = 0x8000 } },
+  { { .gpa = 0x8000, .size = 0x2000, .uva = 0x10000, .offset = 0x8000 },
+    { .gpa = 0xa000, .size = FAR_LEN, .uva = 0x80000, .offset = 0xa000 } },
+};
 
 typedef struct {
   guint8 *bytes;
@@ -27,9 +39,10 @@ typedef struct {
 /* Made once, for all inputs. */
 static struct {
   guint8 *memory; /* the driver's view */
-  VdMap *map;
+  VdMap *maps[G_N_ELEMENTS (memories)];
   VdDirty *dirty;
   Kept kept[2]; /* in-flight memory, split and packed */
+  VdMailbox *control;
 } guest;
 
 /* One input. */
@@ -41,7 +54,22 @@ typedef struct {
   VdQueue *queue;
   VdChain *held[CHAINS_HELD];
   guint n_held, n_chains;
+  VdQueueCommand command; /* of the front-end, one at a time */
+  gboolean commanded;     /* it is under way */
 } Run;
+
+/* The caller's thread is CONTROL and QUEUE: mail to a worker runs at once.
+ * These take the place of worker.c, which would start a thread. */
+void
+vd_worker_post (VdWorker *worker, VdMail *mail)
+{
+  mail->run (mail);
+}
+
+void
+vd_worker_add_queue (VdWorker *worker, VdQueue *queue)
+{
+}
 
 static guint8 *
 map_memfd (const char *name, gsize len, int *ret_fd)
@@ -56,21 +84,34 @@ map_memfd (const char *name, gsize len, int *ret_fd)
   return bytes;
 }
 
+static VdMap *
+make_map (const VdRegionInfo *regions, int fd)
+{
+  VdMap *map = vd_map_new ();
+
+  for (guint i = 0; i < G_N_ELEMENTS (memories[0]) && regions[i].size; i++) {
+    VdMap *next = vd_map_add (map, &regions[i], fd, NULL);
+
+    g_assert_nonnull (next);
+    vd_map_unref (map);
+    map = next;
+  }
+  return map;
+}
+
 static void
 make_memory (void)
 {
+  guint64 len = FAR_LEN;
+  guint8 *far;
   int fd;
 
   guest.memory = map_memfd ("fuzz-guest", MEMORY_LEN, &fd);
-  guest.map = vd_map_new ();
-  for (guint i = 0; i < G_N_ELEMENTS (regions); i++) {
-    VdMap *next = vd_map_add (guest.map, &regions[i], fd, NULL);
-
-    g_assert_nonnull (next);
-    vd_map_unref (guest.map);
-    guest.map = next;
-  }
+  for (guint i = 0; i < G_N_ELEMENTS (memories); i++)
+    guest.maps[i] = make_map (memories[i], fd);
   close (fd);
+  far = vd_map_gpa (guest.maps[0], 1ull << 40, &len);
+  fz_forbid (far + FAR_LEN, PAGE - FAR_LEN);
 }
 
 static void
@@ -78,24 +119,56 @@ make_dirty (void)
 {
   int fd;
 
-  /* The region that is far away has no bit. */
-  map_memfd ("fuzz-dirty", 4096, &fd);
-  guest.dirty = vd_dirty_new (fd, 0, 4096, NULL);
+  map_memfd ("fuzz-dirty", DIRTY_LEN, &fd);
+  guest.dirty = vd_dirty_new (fd, 0, DIRTY_LEN, NULL);
   g_assert_nonnull (guest.dirty);
   close (fd);
+}
+
+static gsize
+inflight_len (gboolean packed)
+{
+  return packed ? sizeof (VdInflightPacked) +
+                      INFLIGHT_SIZE * sizeof (VdInflightPackedDesc)
+                : sizeof (VdInflightSplit) +
+                      INFLIGHT_SIZE * sizeof (VdInflightSplitDesc);
+}
+
+/* Makes in-flight memory with nothing behind it for as far as an index can
+ * reach: in a hole of its size.  Whatever lands elsewhere fills another hole. */
+static VdInflight *
+inflight_before_nothing (gboolean packed)
+{
+  static GSList *elsewhere;
+  const gsize len = (inflight_len (packed) + PAGE - 1) / PAGE * PAGE;
+  guint8 *hole = mmap (NULL, len + INDEX_REACH, PROT_NONE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+  g_assert_true (hole != MAP_FAILED);
+  munmap (hole, len);
+  for (;;) {
+    VdInflightInfo info = { .n_queues = 1, .queue_size = INFLIGHT_SIZE };
+    VdInflight *inflight;
+    int fd;
+
+    inflight = vd_inflight_new (&info, packed, &fd, NULL);
+    g_assert_nonnull (inflight);
+    close (fd);
+    if (vd_inflight_part (inflight, 0, INFLIGHT_SIZE, packed) == hole)
+      return inflight;
+    elsewhere = g_slist_prepend (elsewhere, inflight);
+  }
 }
 
 static void
 make_inflight (gboolean packed)
 {
-  VdInflightInfo info = { .n_queues = 1, .queue_size = INFLIGHT_SIZE };
   Kept *kept = &guest.kept[packed];
-  int fd;
+  gsize len = inflight_len (packed);
 
-  kept->inflight = vd_inflight_new (&info, packed, &fd, NULL);
-  g_assert_nonnull (kept->inflight);
+  kept->inflight = inflight_before_nothing (packed);
   kept->bytes = vd_inflight_part (kept->inflight, 0, INFLIGHT_SIZE, packed);
-  close (fd);
+  fz_forbid (kept->bytes + len, -len % PAGE);
 }
 
 static void
@@ -107,18 +180,32 @@ make_guest (void)
   make_dirty ();
   make_inflight (FALSE);
   make_inflight (TRUE);
+  guest.control = vd_mailbox_new ();
+  g_assert_nonnull (guest.control);
 }
 
 /* The device. */
 
-static gboolean
-lies_in_memory (const struct iovec *iov)
+static const VdRegionInfo *
+regions_of (const VdMap *map)
 {
+  guint i = 0;
+
+  while (guest.maps[i] != map)
+    i++;
+  return memories[i];
+}
+
+/* Whether the buffer lies in the memory that its chain was popped with. */
+static gboolean
+lies_in_memory (const VdMap *map, const struct iovec *iov)
+{
+  const VdRegionInfo *regions = regions_of (map);
   guintptr start = (guintptr) iov->iov_base;
 
-  for (guint i = 0; i < G_N_ELEMENTS (regions); i++) {
+  for (guint i = 0; i < G_N_ELEMENTS (memories[0]) && regions[i].size; i++) {
     guint64 len = regions[i].size;
-    guintptr hva = (guintptr) vd_map_gpa (guest.map, regions[i].gpa, &len);
+    guintptr hva = (guintptr) vd_map_gpa (map, regions[i].gpa, &len);
 
     if (start >= hva && start - hva < regions[i].size &&
         iov->iov_len <= regions[i].size - (start - hva))
@@ -128,13 +215,13 @@ lies_in_memory (const struct iovec *iov)
 }
 
 static void
-check_list (const struct iovec *iov, guint n, guint64 len)
+check_list (const VdMap *map, const struct iovec *iov, guint n, guint64 len)
 {
   guint64 sum = 0;
 
   for (guint i = 0; i < n; i++) {
     g_assert_cmpuint (iov[i].iov_len, >, 0);
-    g_assert_true (lies_in_memory (&iov[i]));
+    g_assert_true (lies_in_memory (map, &iov[i]));
     sum += iov[i].iov_len;
   }
   g_assert_cmpuint (sum, ==, len);
@@ -158,7 +245,7 @@ wants (VdQueue *queue, gpointer user_data)
   const Run *run = user_data;
   guint max = run->header.wants == 0 ? VD_BATCH_MAX : run->header.wants;
 
-  return MIN (max, CHAINS_MAX - run->n_chains);
+  return queue->stopping ? max : MIN (max, CHAINS_MAX - run->n_chains);
 }
 
 static void
@@ -173,8 +260,8 @@ handle (VdQueue *queue, VdChain **chains, guint n_chains, gpointer user_data)
     g_assert_true (chain->queue == queue);
     g_assert_true (run->packed || chain->id < queue->size);
     g_assert_cmpuint (chain->n_out + chain->n_in, <=, VD_CHAIN_IOV);
-    check_list (chain->out, chain->n_out, chain->out_len);
-    check_list (chain->in, chain->n_in, chain->in_len);
+    check_list (chain->epoch->map, chain->out, chain->n_out, chain->out_len);
+    check_list (chain->epoch->map, chain->in, chain->n_in, chain->in_len);
     memset (chain->request, 0xff, queue->ops->request_size);
     write_to (chain);
     run->held[run->n_held++] = chain;
@@ -201,9 +288,53 @@ complete (Run *run, guint n)
   memmove (run->held, run->held + n, run->n_held * sizeof *run->held);
 }
 
-/* The driver writes between two turns.  Returns: whether it did. */
+/* The front-end. */
+
+static void
+on_command_done (VdQueueCommand *command, int result)
+{
+  Run *run = command->user_data;
+
+  g_assert_true (result == 0 || run->queue->broken);
+  vd_map_unref (command->map);
+  vd_dirty_unref (command->dirty);
+  run->commanded = FALSE;
+}
+
+static void
+post (Run *run, VdQueueCommand command)
+{
+  g_assert_false (run->commanded);
+  run->commanded = TRUE;
+  run->command = command;
+  run->command.done = on_command_done;
+  run->command.user_data = run;
+  vd_queue_command (run->queue, &run->command);
+}
+
+/* Switches the ring off or on, or changes memory and log. */
+static void
+command_later (Run *run, guint what)
+{
+  gboolean logs = (what & 1) != 0;
+  VdMap *map = guest.maps[what / 4 % G_N_ELEMENTS (guest.maps)];
+
+  if (run->commanded)
+    return; /* waits for chains in flight, and so does the front-end */
+  if (what & 2)
+    post (run, (VdQueueCommand){ .type = VD_QUEUE_ENABLE, .value = logs });
+  else
+    post (run, (VdQueueCommand){
+                   .type = VD_QUEUE_MEMORY,
+                   .map = vd_map_ref (map),
+                   .dirty = logs ? vd_dirty_ref (guest.dirty) : NULL,
+                   .value = (run->header.flags & FZ_RING_LOG) != 0,
+               });
+}
+
+/* The other side does something between two turns.  Returns: whether it did. */
 static gboolean
-write_later (Run *run)
+act_later (Run *run)
 {
   guint16 at;
   FzInput part;
@@ -211,7 +342,11 @@ write_later (Run *run)
   if (run->rest.len <= 3)
     return FALSE;
   fz_take (&run->rest, &at, sizeof at);
-  at = (guint16) (GUINT16_FROM_LE (at) % MEMORY_LEN);
+  at = GUINT16_FROM_LE (at);
+  if (at >= MEMORY_LEN) {
+    command_later (run, at);
+    return TRUE;
+  }
   part = fz_take_part (&run->rest, fz_take_u8 (&run->rest));
   if (part.len > 0)
     memcpy (guest.memory + at, part.at, MIN (part.len, MEMORY_LEN - at));
@@ -236,7 +371,7 @@ start (Run *run, guint32 base)
     .base = base,
     .features = features,
     .enabled = TRUE,
-    .map = guest.map,
+    .map = guest.maps[0],
     .dirty = header->flags & FZ_RING_DIRTY ? guest.dirty : NULL,
     .dirty_ring = (header->flags & FZ_RING_LOG) != 0,
     .inflight = run->inflight,
@@ -245,7 +380,7 @@ start (Run *run, guint32 base)
     .err = VD_NOTIFIER_INIT,
   };
   g_autoptr (GError) error = NULL;
-  VdQueue *queue = vd_queue_new (&setup, &ops, run, NULL, &error);
+  VdQueue *queue = vd_queue_new (&setup, &ops, run, guest.control, &error);
 
   g_assert_true ((queue == NULL) == (error != NULL));
   if (queue != NULL)
@@ -264,25 +399,31 @@ take_turns (Run *run, guint n_turns)
     complete (run, run->header.flags & FZ_RING_HOLD ? n_before : run->n_held);
     busy |= !vd_queue_sleep (run->queue);
     busy |= run->n_held > 0;
-    busy |= write_later (run);
+    busy |= act_later (run);
+    vd_mailbox_drain (guest.control);
     vd_queue_wake (run->queue);
     if (!busy)
       return;
   }
 }
 
-/* As a STOP of the front-end. */
 static void
 stop (Run *run)
 {
-  run->queue->stopping = true;
+  complete (run, run->n_held); /* what a command may wait for */
+  vd_mailbox_drain (guest.control);
+  post (run, (VdQueueCommand){ .type = VD_QUEUE_STOP });
   take_turns (run, TURNS_MAX);
   complete (run, run->n_held);
-  run->queue->kicked = false; /* only publishes */
-  vd_queue_turn (run->queue);
-  run->queue->ring_ops->base (run->queue);
-  g_assert_cmpuint (run->queue->n_in_flight, ==, 0);
-  g_assert_cmpuint (run->queue->epoch->in_flight, ==, 0);
+  while (!vd_queue_stopped (run->queue)) {
+    vd_queue_turn (run->queue); /* submits again what a predecessor left */
+    complete (run, run->n_held);
+  }
+  vd_queue_detached (run->queue);
+  vd_mailbox_drain (guest.control);
+  g_assert_false (run->commanded);
+  for (guint i = 0; i < G_N_ELEMENTS (run->queue->epochs); i++)
+    g_assert_cmpuint (run->queue->epochs[i].in_flight, ==, 0);
 }
 
 /* The process dies with what it holds, and another begins. */
@@ -293,6 +434,7 @@ replace (Run *run)
 
   vd_queue_free (run->queue);
   run->n_held = 0;
+  run->commanded = FALSE;
   return start (run, base);
 }
 
@@ -342,11 +484,6 @@ void
 fz_ring_run (const guint8 *data, gsize size, gboolean packed, gboolean inflight)
 {
   static Run run;
-  const gsize inflight_max =
-      packed ? sizeof (VdInflightPacked) +
-                   INFLIGHT_SIZE * sizeof (VdInflightPackedDesc)
-             : sizeof (VdInflightSplit) +
-                   INFLIGHT_SIZE * sizeof (VdInflightSplitDesc);
   Kept *kept = &guest.kept[packed];
 
   make_guest ();
@@ -354,7 +491,7 @@ fz_ring_run (const guint8 *data, gsize size, gboolean packed, gboolean inflight)
   take_header (&run);
   if (inflight) {
     run.inflight = kept->inflight;
-    fill (kept->bytes, inflight_max,
+    fill (kept->bytes, inflight_len (packed),
           fz_take_part (&run.rest, run.header.inflight_len));
   }
   fill (guest.memory, MEMORY_LEN,

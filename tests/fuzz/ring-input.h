@@ -4,8 +4,9 @@
  * real queue on the caller's thread
  *
  * An input is an FzRingHeader, what in-flight memory holds, what guest memory
- * holds, and then what the driver writes to it after each turn of the queue:
- * two bytes of address, one of length, and the bytes.
+ * holds, and then what the other side does after each turn of the queue: the
+ * driver writes (two bytes of address, one of length, and the bytes), or the
+ * front-end sends a command (two bytes that are no address of guest memory).
  */
 #pragma once
 
