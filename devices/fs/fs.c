@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * fs.c - the virtio-fs device: its keys, its life, its queues
+ * fs.c - the virtio-fs device: its life, its queues
  *
  * Queue 0 is for what must never wait behind a request (FORGET, INTERRUPT); the
  * others take requests, any of them on any.  All share the export's tables.
@@ -19,147 +19,10 @@
 
 #include "devices/fs/engine.h"
 #include "devices/fs/entry.h"
+#include "devices/fs/keys.h"
 #include "devices/fs/ops.h"
 
 static_assert (offsetof (VdFs, parent) == 0, "VdDevice is cast to it");
-
-#define FOREVER_S 86400 /* as the other implementations have it */
-
-static const char *const cache_choices[] = { "never", "metadata", "auto",
-                                             "always", NULL };
-static const char *const acl_choices[] = { "never", "auto", "always", NULL };
-static const char *const jail_choices[] = { "auto", "clone", "live", "none",
-                                            NULL };
-
-static const VdKey keys[] = {
-  { .name = "source",
-    .type = VD_KEY_PATH,
-    .help = "the directory to share",
-    .flags = VD_KEY_REQUIRED },
-  { .name = "tag",
-    .type = VD_KEY_STRING,
-    .help = "what the guest mounts it by, for front-ends that ask the device "
-            "(QEMU has its own tag=); at most 36 bytes" },
-  { .name = "queues",
-    .type = VD_KEY_UINT,
-    .fallback = "1",
-    .help = "request queues, beside the one for urgent requests",
-    .min = 1,
-    .max = 1023 },
-  { .name = "cache",
-    .type = VD_KEY_ENUM,
-    .fallback = "auto",
-    .help = "what the guest may keep: never: nothing, metadata: names and "
-            "attributes, auto: for a second, always: everything",
-    .choices = cache_choices },
-  { .name = "read-only",
-    .type = VD_KEY_BOOL,
-    .fallback = "no",
-    .help = "refuse every change" },
-  { .name = "xattr",
-    .type = VD_KEY_BOOL,
-    .fallback = "no",
-    .help = "serve extended attributes" },
-  { .name = "posix-acl",
-    .type = VD_KEY_ENUM,
-    .fallback = "auto",
-    .help = "POSIX ACLs, with xattr=yes; auto: if the guest knows them",
-    .choices = acl_choices },
-  { .name = "writeback",
-    .type = VD_KEY_BOOL,
-    .fallback = "no",
-    .help = "let the guest collect writes; the share must be its alone" },
-  { .name = "entry-timeout",
-    .type = VD_KEY_SECONDS,
-    .help = "how long names are valid, in seconds; by cache if unset" },
-  { .name = "attr-timeout",
-    .type = VD_KEY_SECONDS,
-    .help = "how long attributes are valid, in seconds; by cache if unset" },
-  { .name = "negative-timeout",
-    .type = VD_KEY_SECONDS,
-    .help = "how long a missing name stays missing, in seconds; by cache if "
-            "unset" },
-  { .name = "announce-submounts",
-    .type = VD_KEY_BOOL,
-    .fallback = "yes",
-    .help = "let the guest see where other file systems are mounted" },
-  { .name = "jail",
-    .type = VD_KEY_ENUM,
-    .fallback = "auto",
-    .help = "clone: a detached copy of the mount, live: checked lookups in the "
-            "host's mounts, none: unchecked; auto: clone if permitted, else "
-            "live",
-    .choices = jail_choices },
-  { 0 },
-};
-
-/* Options. */
-
-static guint
-choice (const VdOptions *options, const char *key, const char *const *choices)
-{
-  const char *value = vd_options_string (options, key);
-  guint i = 0;
-
-  while (strcmp (choices[i], value) != 0)
-    i++;
-  return i;
-}
-
-static VdFsTimeout
-timeout (const VdOptions *options, const char *key, gdouble fallback)
-{
-  gdouble s = vd_options_has (options, key) ? vd_options_seconds (options, key)
-                                            : fallback;
-
-  s = MIN (s, G_MAXINT32); /* the guest counts in ticks */
-  return (VdFsTimeout){
-    .s = (guint64) s,
-    .ns = (guint32) ((s - (gdouble) (guint64) s) * 1e9),
-  };
-}
-
-static VdFsPolicy
-policy_of (const VdOptions *options)
-{
-  /* By VdFsCache; a name that was missing a moment ago is what people wait for,
-   * so that auto does not remember it. */
-  static const gdouble valid_s[] = { 0, FOREVER_S, 1, FOREVER_S };
-  static const gdouble negative_s[] = { 0, FOREVER_S, 0, FOREVER_S };
-  guint cache = choice (options, "cache", cache_choices);
-
-  return (VdFsPolicy){
-    .cache = cache,
-    .acl = choice (options, "posix-acl", acl_choices),
-    .read_only = vd_options_bool (options, "read-only"),
-    .xattr = vd_options_bool (options, "xattr"),
-    .writeback = vd_options_bool (options, "writeback"),
-    .announce_submounts = vd_options_bool (options, "announce-submounts"),
-    .entry = timeout (options, "entry-timeout", valid_s[cache]),
-    .attr = timeout (options, "attr-timeout", valid_s[cache]),
-    .negative = timeout (options, "negative-timeout", negative_s[cache]),
-  };
-}
-
-static gboolean
-fs_check (VdOptions *options, GError **error)
-{
-  const char *tag = vd_options_string (options, "tag");
-
-  if (tag != NULL &&
-      (tag[0] == '\0' ||
-       strlen (tag) > sizeof ((struct virtio_fs_config *) NULL)->tag)) {
-    vd_options_set_error (options, "tag", error, "not 1 to 36 bytes long");
-    return FALSE;
-  }
-  if (choice (options, "posix-acl", acl_choices) == VD_FS_ACL_ALWAYS &&
-      !vd_options_bool (options, "xattr")) {
-    vd_options_set_error (options, "posix-acl", error,
-                          "ACLs are extended attributes: add xattr=yes");
-    return FALSE;
-  }
-  return TRUE;
-}
 
 /* The device's life. */
 
@@ -202,8 +65,7 @@ open_export (VdFs *fs, VdOptions *options, GError **error)
   VdFsKey key;
   int r = 0;
 
-  if (vd_fs_jail_open (&fs->jail, source,
-                       choice (options, "jail", jail_choices),
+  if (vd_fs_jail_open (&fs->jail, source, vd_fs_jail_kind (options),
                        fs->policy.read_only, &why))
     r = vd_fs_statx (fs->jail.root, "", 0, &stx);
   if (why != NULL || r < 0) {
@@ -226,7 +88,7 @@ fs_open (VdOptions *options, GError **error)
 {
   VdFs *fs = g_new0 (VdFs, 1);
 
-  fs->policy = policy_of (options);
+  fs->policy = vd_fs_policy (options);
   if (!open_export (fs, options, error)) {
     g_free (fs);
     return NULL;
@@ -467,14 +329,14 @@ queue_handle (VdQueue *ring, VdChain **chains, guint n_chains,
 const VdDeviceOps vd_fs_ops = {
   .kind = "fs",
   .help = "virtio-fs: a directory of this machine that the guest mounts",
-  .keys = keys,
+  .keys = vd_fs_keys,
   .queue = {
     .request_size = sizeof (VdFsRequest),
     .start = queue_start,
     .stop = queue_stop,
     .handle = queue_handle,
   },
-  .check = fs_check,
+  .check = vd_fs_keys_check,
   .open = fs_open,
   .close = fs_close,
   .reset = fs_reset,

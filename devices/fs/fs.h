@@ -2,7 +2,7 @@
  *
  * fs.h - virtio-fs: a directory of the host that the guest mounts by its tag
  *
- * Keys, defaults and help are in the table of fs.c (virtiod --list-devices).
+ * Keys, defaults and help are in the table of keys.c (virtiod --list-devices).
  */
 #pragma once
 
