@@ -25,14 +25,20 @@
 #define MAX_HELD    64
 #define FILE_NODE   2
 
+/* While calls are logged: with fewer than these waiting, others are awaited. */
+#define FEW_HELD 4
+
 /* The child. */
 
 typedef struct {
   VtFaults *faults;
+  VtFaultLog *log;
   guint8 *data;
   gsize size;
   int dev_fd, held_fd, release_fd;
-  guint8 *held[MAX_HELD]; /* copies of requests */
+  guint8 *held[MAX_HELD];  /* copies of requests */
+  guint32 marks[MAX_HELD]; /* records when they came */
+  guint32 mark;            /* the same for the request that is executed now */
   guint n_held;
 } Server;
 
@@ -59,6 +65,31 @@ record (Server *server, char event)
 
   if (at < VT_FAULT_EVENTS)
     server->faults->events[at] = event;
+}
+
+/* Logs a call with the @len bytes that it changed; @data may be NULL. */
+static void
+keep (Server *server, char op, guint64 offset, const void *data, guint32 len)
+{
+  VtFaultLog *log = server->log;
+  guint n = atomic_load (&log->n);
+  guint32 n_data = data ? len : 0;
+
+  if (!atomic_load (&log->on))
+    return;
+  if (n == VT_FAULT_RECORDS || n_data > VT_FAULT_LOG_LEN - log->n_data) {
+    atomic_fetch_add (&log->full, 1);
+    return;
+  }
+  log->records[n] = (VtFaultRecord){ .op = op,
+                                     .offset = offset,
+                                     .len = len,
+                                     .data = log->n_data,
+                                     .covers = server->mark };
+  if (data)
+    memcpy (log->data + log->n_data, data, n_data);
+  log->n_data += n_data;
+  atomic_store (&log->n, n + 1);
 }
 
 static struct fuse_attr
@@ -154,8 +185,11 @@ do_write (Server *server, const struct fuse_in_header *header,
   record (server, in->flags & O_DSYNC ? 'd' : 'w');
   if (in->flags & O_DSYNC)
     atomic_fetch_add (&server->faults->n_durable, 1);
-  if (!error)
+  if (!error) {
     memcpy (server->data + in->offset, in + 1, out.size);
+    keep (server, in->flags & O_DSYNC ? 'd' : 'w', in->offset, in + 1,
+          out.size);
+  }
   reply (server, header->unique, error, &out, sizeof out);
 }
 
@@ -163,11 +197,14 @@ static void
 do_sync (Server *server, const struct fuse_in_header *header,
          const struct fuse_fsync_in *in)
 {
+  int error = atomic_load (&server->faults->error[VT_FAULT_SYNC]);
+
   record (server, 's');
   if (!(in->fsync_flags & 1)) /* FUSE_FSYNC_FDATASYNC */
     atomic_fetch_add (&server->faults->n_full_syncs, 1);
-  reply (server, header->unique,
-         atomic_load (&server->faults->error[VT_FAULT_SYNC]), NULL, 0);
+  if (!error)
+    keep (server, 's', 0, NULL, 0);
+  reply (server, header->unique, error, NULL, 0);
 }
 
 static void
@@ -177,9 +214,12 @@ do_allocate (Server *server, const struct fuse_in_header *header,
   int error = atomic_load (&server->faults->error[VT_FAULT_ALLOCATE]);
 
   record (server, 'a');
-  if (!error && in->offset < server->size)
-    memset (server->data + in->offset, 0,
-            MIN (in->length, server->size - in->offset));
+  if (!error && in->offset < server->size) {
+    guint64 len = MIN (in->length, server->size - in->offset);
+
+    memset (server->data + in->offset, 0, len);
+    keep (server, 'z', in->offset, NULL, (guint32) len);
+  }
   reply (server, header->unique, error, NULL, 0);
 }
 
@@ -230,6 +270,13 @@ signal_fd (int fd)
 }
 
 static void
+hold (Server *server, const guint8 *request, gsize len)
+{
+  server->marks[server->n_held] = atomic_load (&server->log->n);
+  server->held[server->n_held++] = g_memdup2 (request, len);
+}
+
+static void
 receive (Server *server, guint8 *buffer)
 {
   const struct fuse_in_header *header = (const void *) buffer;
@@ -245,13 +292,25 @@ receive (Server *server, guint8 *buffer)
     atomic_fetch_add (&server->faults->n[op], 1);
   if (op < VT_N_FAULTS && (atomic_load (&server->faults->hold) & (1u << op)) &&
       server->n_held < MAX_HELD) {
-    guint8 *copy = g_memdup2 (buffer, (gsize) len);
-
-    server->held[server->n_held++] = copy;
+    hold (server, buffer, (gsize) len);
     signal_fd (server->held_fd);
     return;
   }
-  serve (server, header);
+  if (op < VT_N_FAULTS && atomic_load (&server->log->on) &&
+      server->n_held < MAX_HELD)
+    hold (server, buffer, (gsize) len);
+  else
+    serve (server, header);
+}
+
+static void
+serve_held (Server *server, guint i)
+{
+  guint8 *request = server->held[i];
+
+  server->mark = server->marks[i];
+  serve (server, (const void *) request);
+  g_free (request);
 }
 
 static void
@@ -261,11 +320,31 @@ release (Server *server)
 
   if (read (server->release_fd, &count, sizeof count) != sizeof count)
     return;
-  for (guint i = 0; i < server->n_held; i++) {
-    serve (server, (const void *) server->held[i]);
-    g_free (server->held[i]);
-  }
+  for (guint i = 0; i < server->n_held; i++)
+    serve_held (server, i);
   server->n_held = 0;
+}
+
+/* Executes one of the calls that wait, as a disk does: in any order. */
+static void
+serve_any (Server *server)
+{
+  guint i = (guint) g_random_int_range (0, (gint) server->n_held);
+
+  serve_held (server, i);
+  server->n_held--;
+  server->held[i] = server->held[server->n_held];
+  server->marks[i] = server->marks[server->n_held];
+}
+
+static int
+patience_ms (const Server *server)
+{
+  if (server->n_held == 0)
+    return -1;
+  if (atomic_load (&server->log->on))
+    return server->n_held < FEW_HELD ? 1 : 0;
+  return 2 * VT_TIMEOUT_MS;
 }
 
 static void
@@ -277,12 +356,13 @@ run_server (Server *server)
 
   prctl (PR_SET_PDEATHSIG, SIGKILL);
   for (;;) {
-    int n = poll (fds, 2, server->n_held > 0 ? 2 * VT_TIMEOUT_MS : -1);
+    int n = poll (fds, 2, patience_ms (server));
 
-    /* A test that failed cannot die while its calls are held. */
-    if (n == 0)
+    if (n == 0 && atomic_load (&server->log->on))
+      serve_any (server);
+    else if (n == 0) /* a failed test cannot die while its calls are held */
       _exit (5);
-    if (n < 0)
+    if (n <= 0)
       continue;
     if (fds[1].revents)
       release (server);
@@ -334,7 +414,7 @@ static void *
 map_shared (gsize len)
 {
   void *at = mmap (NULL, len, PROT_READ | PROT_WRITE,
-                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+                   MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
   g_assert_true (at != MAP_FAILED);
   return at;
@@ -352,10 +432,12 @@ vt_fault_fs_new (gsize size)
   g_assert_nonnull (fs->dir);
   fs->path = g_build_filename (fs->dir, "image", NULL);
   fs->faults = map_shared (sizeof *fs->faults);
+  fs->log = map_shared (sizeof *fs->log);
   fs->data = map_shared (size);
   fs->held_fd = eventfd (0, EFD_CLOEXEC | EFD_SEMAPHORE);
   fs->release_fd = eventfd (0, EFD_CLOEXEC);
   server.faults = fs->faults;
+  server.log = fs->log;
   server.data = fs->data;
   server.held_fd = fs->held_fd;
   server.release_fd = fs->release_fd;
@@ -384,6 +466,7 @@ vt_fault_fs_free (VtFaultFs *fs)
   waitpid (fs->pid, NULL, 0);
   g_rmdir (fs->dir);
   munmap (fs->faults, sizeof *fs->faults);
+  munmap (fs->log, sizeof *fs->log);
   munmap (fs->data, fs->size);
   close (fs->held_fd);
   close (fs->release_fd);

@@ -20,7 +20,9 @@ typedef enum {
   VT_N_FAULTS
 } VtFaultOp;
 
-#define VT_FAULT_EVENTS 1024
+#define VT_FAULT_EVENTS  1024
+#define VT_FAULT_RECORDS 16384
+#define VT_FAULT_LOG_LEN (64u << 20)
 
 /* Shared with the child; a test may change it at any time. */
 typedef struct {
@@ -38,10 +40,30 @@ typedef struct {
                                  * write), s, a */
 } VtFaults;
 
+/* One call as it was executed. */
+typedef struct {
+  char op;        /* w, d (durable write), z (zeroes), s (sync) */
+  guint64 offset; /* bytes */
+  guint32 len;    /* bytes */
+  guint32 data;   /* w, d: index in VtFaultLog.data */
+  guint32 covers; /* s: records before the call, which it makes durable; what
+                   * was executed while it ran may be lost */
+} VtFaultRecord;
+
+typedef struct {
+  atomic_bool on;   /* log; calls that meet are executed in any order */
+  atomic_uint n;    /* records; a call is answered after its record is there */
+  atomic_uint full; /* calls that found no room */
+  guint32 n_data;
+  VtFaultRecord records[VT_FAULT_RECORDS];
+  guint8 data[VT_FAULT_LOG_LEN];
+} VtFaultLog;
+
 typedef struct {
   char *path;   /* of the file */
   guint8 *data; /* its bytes */
   VtFaults *faults;
+  VtFaultLog *log;
 
   /* Private. */
   char *dir;
