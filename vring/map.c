@@ -356,17 +356,30 @@ vd_map_gpa (const VdMap *map, guint64 gpa, guint64 *len)
 }
 
 void *
-vd_map_uva (const VdMap *map, guint64 uva, guint64 len, guint64 *gpa)
+vd_map_uva_part (const VdMap *map, guint64 uva, guint64 *len, guint64 *gpa)
 {
   for (guint i = 0; i < map->n_regions; i++) {
     const Region *r = &map->regions[i];
+    guint64 offset = uva - r->uva;
 
-    if (uva < r->uva || uva - r->uva >= r->range.size ||
-        len > r->range.size - (uva - r->uva))
+    if (offset >= r->range.size)
       continue;
-    if (gpa != NULL)
-      *gpa = r->range.gpa + (uva - r->uva);
-    return r->range.hva + (uva - r->uva);
+    *len = MIN (*len, r->range.size - offset);
+    *gpa = r->range.gpa + offset;
+    return r->range.hva + offset;
   }
   return NULL;
+}
+
+void *
+vd_map_uva (const VdMap *map, guint64 uva, guint64 len, guint64 *gpa)
+{
+  guint64 contiguous = len, its_gpa;
+  void *at = vd_map_uva_part (map, uva, &contiguous, &its_gpa);
+
+  if (at == NULL || contiguous < len)
+    return NULL;
+  if (gpa != NULL)
+    *gpa = its_gpa;
+  return at;
 }

@@ -70,6 +70,13 @@ gboolean vd_map_find (const VdMap *map, guint64 gpa, VdRange *ret);
  * Returns: the address, or NULL if @gpa is in no region. */
 void *vd_map_gpa (const VdMap *map, guint64 gpa, guint64 *len);
 
+/* Translates @uva.  Any thread that holds a reference.
+ * @len: (inout): bytes wanted; on return how many of them are contiguous here
+ * @gpa: (out): its gpa
+ * Returns: the address, or NULL if @uva is in no region. */
+void *
+vd_map_uva_part (const VdMap *map, guint64 uva, guint64 *len, guint64 *gpa);
+
 /* Translates the whole range, which must lie in one region.
  * Returns: the address or NULL.  @gpa: (out) (optional): its gpa */
 void *vd_map_uva (const VdMap *map, guint64 uva, guint64 len, guint64 *gpa);

@@ -320,24 +320,20 @@ int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
-  g_test_add_func ("/vring/iotlb/ends", test_entries_translate_to_their_ends);
-  g_test_add_func ("/vring/iotlb/access",
-                   test_what_is_missing_of_an_access_is_told);
-  g_test_add_func ("/vring/iotlb/add-up",
-                   test_permissions_of_one_translation_add_up);
-  g_test_add_func ("/vring/iotlb/another",
+  g_test_add_func ("/iotlb/ends", test_entries_translate_to_their_ends);
+  g_test_add_func ("/iotlb/access", test_what_is_missing_of_an_access_is_told);
+  g_test_add_func ("/iotlb/add-up", test_permissions_of_one_translation_add_up);
+  g_test_add_func ("/iotlb/another",
                    test_another_translation_takes_no_permission_over);
-  g_test_add_func ("/vring/iotlb/overlap",
+  g_test_add_func ("/iotlb/overlap",
                    test_an_update_replaces_all_that_it_overlaps);
-  g_test_add_func ("/vring/iotlb/limits",
+  g_test_add_func ("/iotlb/limits",
                    test_the_ends_of_the_address_space_are_addresses);
-  g_test_add_func ("/vring/iotlb/invalidate",
+  g_test_add_func ("/iotlb/invalidate",
                    test_invalidation_takes_every_entry_that_it_touches);
-  g_test_add_func ("/vring/iotlb/flood", test_a_flood_of_entries_stays_bounded);
-  g_test_add_func ("/vring/iotlb/ranges", test_ranges_are_found_across_entries);
-  g_test_add_func ("/vring/iotlb/model",
-                   test_random_changes_agree_with_a_model);
-  g_test_add_func ("/vring/iotlb/threads",
-                   test_queues_read_while_control_writes);
+  g_test_add_func ("/iotlb/flood", test_a_flood_of_entries_stays_bounded);
+  g_test_add_func ("/iotlb/ranges", test_ranges_are_found_across_entries);
+  g_test_add_func ("/iotlb/model", test_random_changes_agree_with_a_model);
+  g_test_add_func ("/iotlb/threads", test_queues_read_while_control_writes);
   return g_test_run ();
 }

@@ -88,6 +88,23 @@ test_translation_stops_at_the_end_of_a_region (void)
 }
 
 static void
+test_front_end_addresses_are_translated_in_parts (void)
+{
+  g_autoptr (VdMap) map = vd_map_new ();
+  vd_autofd fd = memory_file (MIB);
+  guint64 len = 100, gpa = 0;
+  guint8 *at;
+
+  add (&map, info (0x100000, 0x7e0000000000, MIB, 0), fd);
+  at = vd_map_uva_part (map, 0x7e00000ffff0, &len, &gpa);
+  g_assert_true (at == vd_map_uva (map, 0x7e00000ffff0, 16, NULL));
+  g_assert_cmpuint (len, ==, 16);
+  g_assert_cmphex (gpa, ==, 0x1ffff0);
+  g_assert_null (vd_map_uva_part (map, 0x7e0000100000, &len, &gpa));
+  g_assert_null (vd_map_uva_part (map, 0x7dffffffffff, &len, &gpa));
+}
+
+static void
 test_bad_regions_are_refused (void)
 {
   static const struct {
@@ -287,6 +304,8 @@ main (int argc, char **argv)
                    test_addresses_are_translated_by_kind);
   g_test_add_func ("/map/translate/end",
                    test_translation_stops_at_the_end_of_a_region);
+  g_test_add_func ("/map/translate/parts",
+                   test_front_end_addresses_are_translated_in_parts);
   g_test_add_func ("/map/refuse/regions", test_bad_regions_are_refused);
   g_test_add_func ("/map/refuse/descriptors",
                    test_descriptors_that_are_no_memory_are_refused);
