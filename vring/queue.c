@@ -415,6 +415,13 @@ take_memory (VdQueue *queue, VdQueueCommand *command)
 }
 
 static void
+drain (VdQueue *queue)
+{
+  if (queue->started && queue->ops->drain != NULL)
+    queue->ops->drain (queue, queue->user_data);
+}
+
+static void
 run_command (VdMail *mail)
 {
   VdQueueCommand *command = command_of (mail);
@@ -428,6 +435,7 @@ run_command (VdMail *mail)
   case VD_QUEUE_STOP:
     queue->stopping = true;
     queue->stop = command;
+    drain (queue);
     done = FALSE;
     break;
   case VD_QUEUE_ENABLE: queue->enabled = command->value; break;
@@ -438,6 +446,7 @@ run_command (VdMail *mail)
   case VD_QUEUE_ERR: queue->err = command->notifier; break;
   case VD_QUEUE_MEMORY:
     take_memory (queue, command);
+    drain (queue);
     done = FALSE;
     break;
   }
@@ -483,6 +492,12 @@ guint
 vd_queue_index (const VdQueue *queue)
 {
   return queue->index;
+}
+
+gboolean
+vd_queue_is_stopping (const VdQueue *queue)
+{
+  return queue->stopping;
 }
 
 VdWorker *

@@ -33,8 +33,13 @@ typedef struct {
   void (*stop) (VdQueue *queue, gpointer user_data);
 
   /* How many chains the device wants now, 0 leaves them in the ring until
-   * vd_queue_wake().  NULL: as many as there are. */
+   * vd_queue_wake() or vd_worker_wake_after().  NULL: as many as there are. */
   guint (*wants) (VdQueue *queue, gpointer user_data);
+
+  /* The queue stops, or its memory changes: chains that the device has and that
+   * wait for somebody outside, a person for instance, shall complete soon, as a
+   * front-end waits for them.  May be NULL: there are none. */
+  void (*drain) (VdQueue *queue, gpointer user_data);
 
   /* Serves @chains: completes each once, now or later, in any order. */
   void (*handle) (VdQueue *queue, VdChain **chains, guint n_chains,
@@ -135,6 +140,9 @@ gpointer vd_queue_data (const VdQueue *queue);
 
 /* QUEUE: asks wants() again at the end of this turn. */
 void vd_queue_wake (VdQueue *queue);
+
+/* QUEUE: whether the queue is told to stop, so that no chain may wait. */
+gboolean vd_queue_is_stopping (const VdQueue *queue);
 
 /* QUEUE: breaks the ring, for instance when a request is beyond repair.
  * @reason: static text */

@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <time.h>
 
 #include "build-options.h"
 #include "vring/fd.h"
@@ -50,11 +51,34 @@ struct VdWorker {
   VdQueue *queues;
   guint n_polled;   /* queues without a kick descriptor */
   guint64 sleep_ns; /* until the next look at those */
+  guint64 wake_ns;  /* vd_worker_wake_after(): the moment; 0: none */
   int epoll_fd;
 #if VD_HAVE_URING
   struct io_uring ring;
 #endif
 };
+
+static guint64
+now_ns (void)
+{
+  struct timespec now;
+
+  clock_gettime (CLOCK_MONOTONIC, &now);
+  return (guint64) now.tv_sec * 1000000000 + (guint64) now.tv_nsec;
+}
+
+/* Returns: how long the thread may sleep, 0: until something comes. */
+static guint64
+sleep_limit (const VdWorker *worker)
+{
+  guint64 limit = worker->n_polled > 0 ? worker->sleep_ns : 0, now;
+
+  if (worker->wake_ns == 0)
+    return limit;
+  now = now_ns ();
+  now = worker->wake_ns > now ? worker->wake_ns - now : 1;
+  return limit > 0 ? MIN (limit, now) : now;
+}
 
 #if VD_HAVE_URING
 
@@ -130,10 +154,12 @@ uring_wait (VdWorker *worker, bool sleep)
 {
   struct io_uring *ring = &worker->ring;
   struct io_uring_cqe *cqe = NULL;
-  struct __kernel_timespec timeout = { 0, (long long) worker->sleep_ns };
+  guint64 limit = sleep ? sleep_limit (worker) : 0;
+  struct __kernel_timespec timeout = { (long long) (limit / 1000000000),
+                                       (long long) (limit % 1000000000) };
   guint head, n = 0;
 
-  if (sleep && worker->n_polled > 0)
+  if (limit > 0)
     io_uring_submit_and_wait_timeout (ring, &cqe, 1, &timeout, NULL);
   else if (sleep)
     io_uring_submit_and_wait (ring, 1);
@@ -199,7 +225,10 @@ static void
 epoll_turn (VdWorker *worker, bool sleep)
 {
   struct epoll_event events[32];
-  int timeout_ms = !sleep ? 0 : worker->n_polled > 0 ? 1 : -1;
+  guint64 limit = sleep ? sleep_limit (worker) : 0;
+  int timeout_ms = !sleep       ? 0
+                   : limit == 0 ? -1
+                                : (int) MIN (limit / 1000000 + 1, G_MAXINT);
   int n =
       epoll_wait (worker->epoll_fd, events, G_N_ELEMENTS (events), timeout_ms);
 
@@ -334,6 +363,17 @@ turn_queues (VdWorker *worker)
   return busy;
 }
 
+/* Lets queues look again whose time to wait is over. */
+static void
+wake_due (VdWorker *worker)
+{
+  if (worker->wake_ns == 0 || worker->wake_ns > now_ns ())
+    return;
+  worker->wake_ns = 0;
+  for (VdQueue *queue = worker->queues; queue != NULL; queue = queue->next)
+    queue->kicked = true;
+}
+
 static void
 run_end (VdMail *mail)
 {
@@ -352,6 +392,7 @@ worker_thread (void *data)
   while (!worker->ending) {
     bool busy = vd_mailbox_drain (worker->box) > 0;
 
+    wake_due (worker);
     busy |= turn_queues (worker);
     detach_stopped (worker);
     if (worker->ending)
@@ -374,6 +415,15 @@ void
 vd_worker_offload (VdWorker *worker, VdOp *op)
 {
   vd_pool_push (worker->pool, op, worker->box);
+}
+
+void
+vd_worker_wake_after (VdWorker *worker, guint64 ns)
+{
+  guint64 at = now_ns () + ns;
+
+  if (worker->wake_ns == 0 || at < worker->wake_ns)
+    worker->wake_ns = at;
 }
 
 void

@@ -40,6 +40,11 @@ struct io_uring_sqe *vd_worker_get_sqe (VdWorker *worker, VdOp *op);
  * this one.  For calls that io_uring lacks, or that may block. */
 void vd_worker_offload (VdWorker *worker, VdOp *op);
 
+/* QUEUE: when @ns nanoseconds have passed, or before, all queues of the worker
+ * ask their devices again what they want (VdQueueOps.wants).  For devices that
+ * make requests wait for a time. */
+void vd_worker_wake_after (VdWorker *worker, guint64 ns);
+
 /* CONTROL.  A pool of at most @max_threads threads, started on demand and ended
  * when idle; one for each device, so that a slow device delays only itself. */
 VdPool *vd_pool_new (guint max_threads);
