@@ -34,9 +34,13 @@
 #define POLL_MIN_NS 20000
 #define POLL_MAX_NS 1000000
 
-/* What a completion is for: a VdOp, or a queue's kick, by its address's low
- * bits. */
-enum { TAG_OP = 0, TAG_KICK = 1, TAG_MAIL = 2, TAG_NONE = 3, TAG_MASK = 3 };
+/* What a completion is for: a VdOp, a poll of one, or a queue's kick, by its
+ * address's low bits. */
+enum { TAG_OP = 0, TAG_KICK = 1, TAG_OTHER = 2, TAG_POLL = 3, TAG_MASK = 3 };
+
+/* TAG_OTHER: mail has come; nobody waits for it. */
+#define DATA_MAIL TAG_OTHER
+#define DATA_NONE (TAG_OTHER + TAG_MASK + 1)
 
 struct VdWorker {
   pthread_t thread;
@@ -50,6 +54,8 @@ struct VdWorker {
   bool has_uring, mail_armed, ending;
   VdQueue *queues;
   guint n_polled;   /* queues without a kick descriptor */
+  guint n_polls;    /* vd_worker_poll() under way */
+  VdMail *canceled; /* epoll: of those, by VdOp.mail */
   guint64 sleep_ns; /* until the next look at those */
   guint64 wake_ns;  /* vd_worker_wake_after(): the moment; 0: none */
   int epoll_fd;
@@ -78,6 +84,14 @@ sleep_limit (const VdWorker *worker)
   now = now_ns ();
   now = worker->wake_ns > now ? worker->wake_ns - now : 1;
   return limit > 0 ? MIN (limit, now) : now;
+}
+
+/* A poll ended. */
+static void
+poll_done (VdWorker *worker, VdOp *op, int res)
+{
+  worker->n_polls--;
+  op->done (op, res);
 }
 
 #if VD_HAVE_URING
@@ -143,8 +157,11 @@ uring_complete (VdWorker *worker, guint64 user_data, int res, bool more)
   switch (user_data & TAG_MASK) {
   case TAG_OP: ((VdOp *) at)->done (at, res); break;
   case TAG_KICK: uring_kick (at, more, res); break;
-  case TAG_MAIL: worker->mail_armed = more; break;
-  default: break;
+  case TAG_POLL: poll_done (worker, at, res); break;
+  default:
+    if (user_data == DATA_MAIL)
+      worker->mail_armed = more;
+    break;
   }
 }
 
@@ -179,7 +196,7 @@ static void
 uring_arm (VdWorker *worker)
 {
   if (!worker->mail_armed) {
-    uring_poll (worker, vd_mailbox_fd (worker->box), TAG_MAIL);
+    uring_poll (worker, vd_mailbox_fd (worker->box), DATA_MAIL);
     worker->mail_armed = true;
   }
   for (VdQueue *queue = worker->queues; queue != NULL; queue = queue->next)
@@ -196,7 +213,7 @@ uring_disarm (VdWorker *worker, VdQueue *queue)
 {
   if (queue->kick_armed && !queue->kick_canceled) {
     /* POLL_REMOVE fails with EALREADY while a kick is being delivered. */
-    io_uring_prep_cancel64 (uring_sqe (worker, TAG_NONE),
+    io_uring_prep_cancel64 (uring_sqe (worker, DATA_NONE),
                             (guintptr) queue | TAG_KICK, 0);
     queue->kick_canceled = true;
   }
@@ -207,6 +224,20 @@ struct io_uring_sqe *
 vd_worker_get_sqe (VdWorker *worker, VdOp *op)
 {
   return uring_sqe (worker, (guintptr) op | TAG_OP);
+}
+
+static void
+uring_poll_once (VdWorker *worker, VdOp *op, int fd, short events)
+{
+  io_uring_prep_poll_add (uring_sqe (worker, (guintptr) op | TAG_POLL), fd,
+                          (unsigned) events);
+}
+
+static void
+uring_cancel_poll (VdWorker *worker, VdOp *op)
+{
+  io_uring_prep_cancel64 (uring_sqe (worker, DATA_NONE),
+                          (guintptr) op | TAG_POLL, 0);
 }
 
 #endif
@@ -221,25 +252,74 @@ epoll_watch (VdWorker *worker, int fd, void *at)
   epoll_ctl (worker->epoll_fd, EPOLL_CTL_ADD, fd, &event);
 }
 
+/* While an op's poll is registered, op->box is set. */
+static void
+epoll_poll_once (VdWorker *worker, VdOp *op, int fd, short events)
+{
+  struct epoll_event event = { (guint32) events | EPOLLONESHOT,
+                               { .u64 = (guintptr) op | TAG_POLL } };
+
+  op->box = worker->box;
+  /* A poll that has fired leaves its descriptor in the set, switched off. */
+  if (epoll_ctl (worker->epoll_fd, EPOLL_CTL_MOD, fd, &event) < 0)
+    epoll_ctl (worker->epoll_fd, EPOLL_CTL_ADD, fd, &event);
+}
+
+static void
+epoll_cancel_poll (VdWorker *worker, VdOp *op, int fd)
+{
+  epoll_ctl (worker->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+  op->box = NULL;
+  op->mail.next = worker->canceled;
+  worker->canceled = &op->mail;
+}
+
+/* Returns: whether any poll was canceled. */
+static bool
+epoll_end_canceled (VdWorker *worker)
+{
+  VdMail *mail = worker->canceled, *next;
+
+  if (mail == NULL)
+    return false;
+  worker->canceled = NULL;
+  for (; mail != NULL; mail = next) {
+    next = mail->next;
+    poll_done (worker, VD_CONTAINER (mail, VdOp, mail), -ECANCELED);
+  }
+  return true;
+}
+
+static void
+epoll_event (VdWorker *worker, const struct epoll_event *event)
+{
+  VdOp *op = (VdOp *) (guintptr) (event->data.u64 & ~(guint64) TAG_MASK);
+  VdQueue *queue = event->data.ptr;
+
+  if ((event->data.u64 & TAG_MASK) == TAG_POLL) {
+    if (op->box == NULL)
+      return; /* canceled since */
+    op->box = NULL;
+    poll_done (worker, op, (int) event->events);
+  } else if (queue != NULL) { /* else mail */
+    queue->kicked = true;
+    vd_count (&queue->kicks, 1);
+  }
+}
+
 static void
 epoll_turn (VdWorker *worker, bool sleep)
 {
   struct epoll_event events[32];
   guint64 limit = sleep ? sleep_limit (worker) : 0;
-  int timeout_ms = !sleep       ? 0
-                   : limit == 0 ? -1
-                                : (int) MIN (limit / 1000000 + 1, G_MAXINT);
+  int timeout_ms = !sleep || worker->canceled != NULL ? 0
+                   : limit == 0                       ? -1
+                   : (int) MIN (limit / 1000000 + 1, G_MAXINT);
   int n =
       epoll_wait (worker->epoll_fd, events, G_N_ELEMENTS (events), timeout_ms);
 
-  for (int i = 0; i < n; i++) {
-    VdQueue *queue = events[i].data.ptr;
-
-    if (queue == NULL)
-      continue; /* mail */
-    queue->kicked = true;
-    vd_count (&queue->kicks, 1);
-  }
+  for (int i = 0; i < n; i++)
+    epoll_event (worker, &events[i]);
 }
 
 static void
@@ -315,6 +395,31 @@ wait_clear (VdWorker *worker)
   vd_clear_fd (&worker->epoll_fd);
 }
 
+void
+vd_worker_poll (VdWorker *worker, VdOp *op, int fd, short events)
+{
+  worker->n_polls++;
+#if VD_HAVE_URING
+  if (worker->has_uring) {
+    uring_poll_once (worker, op, fd, events);
+    return;
+  }
+#endif
+  epoll_poll_once (worker, op, fd, events);
+}
+
+void
+vd_worker_cancel_poll (VdWorker *worker, VdOp *op, int fd)
+{
+#if VD_HAVE_URING
+  if (worker->has_uring) {
+    uring_cancel_poll (worker, op);
+    return;
+  }
+#endif
+  epoll_cancel_poll (worker, op, fd);
+}
+
 /* The loop. */
 
 void
@@ -382,20 +487,27 @@ run_end (VdMail *mail)
   worker->ending = true;
 }
 
+static bool
+is_over (const VdWorker *worker)
+{
+  return worker->ending && worker->n_polls == 0;
+}
+
 static void *
 worker_thread (void *data)
 {
   VdWorker *worker = data;
+    wake_due (worker);
 
   pthread_setname_np (pthread_self (), worker->name);
   wait_init (worker);
-  while (!worker->ending) {
+  while (!is_over (worker)) {
     bool busy = vd_mailbox_drain (worker->box) > 0;
 
-    wake_due (worker);
+    busy |= epoll_end_canceled (worker);
     busy |= turn_queues (worker);
     detach_stopped (worker);
-    if (worker->ending)
+    if (is_over (worker))
       break;
     wait_for_events (worker, !busy);
     if (!busy)
@@ -415,6 +527,12 @@ void
 vd_worker_offload (VdWorker *worker, VdOp *op)
 {
   vd_pool_push (worker->pool, op, worker->box);
+}
+
+VdMailbox *
+vd_worker_box (const VdWorker *worker)
+{
+  return worker->box;
 }
 
 void

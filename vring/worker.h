@@ -40,6 +40,17 @@ struct io_uring_sqe *vd_worker_get_sqe (VdWorker *worker, VdOp *op);
  * this one.  For calls that io_uring lacks, or that may block. */
 void vd_worker_offload (VdWorker *worker, VdOp *op);
 
+/* QUEUE: op->done() gets, once, the events of poll(2) that came on @fd; fewer
+ * than those asked for, or none, may come.  One poll at a time for an op, and
+ * one op at a time for a descriptor. */
+void vd_worker_poll (VdWorker *worker, VdOp *op, int fd, short events);
+/* QUEUE: ends a poll that is under way; done() follows, later, with -ECANCELED
+ * or with what came first.  @fd is still open. */
+void vd_worker_cancel_poll (VdWorker *worker, VdOp *op, int fd);
+
+/* The box of a worker's thread, for operations that end elsewhere. */
+VdMailbox *vd_worker_box (const VdWorker *worker);
+
 /* QUEUE: when @ns nanoseconds have passed, or before, all queues of the worker
  * ask their devices again what they want (VdQueueOps.wants).  For devices that
  * make requests wait for a time. */
@@ -61,7 +72,8 @@ void vd_pool_push (VdPool *pool, VdOp *op, VdMailbox *box);
  * Returns: (transfer full): the worker, or NULL with @error set. */
 VdWorker *vd_worker_new (const char *name, VdPool *pool, gboolean force_poll,
                          GError **error);
-/* CONTROL: ends the thread, which must have no queue.  NULL is fine. */
+/* CONTROL: ends the thread, which must have no queue, when polls that were
+ * canceled have ended.  NULL is fine. */
 void vd_worker_free (VdWorker *worker);
 /* Any thread: runs @mail on the worker's thread. */
 void vd_worker_post (VdWorker *worker, VdMail *mail);

@@ -4,9 +4,12 @@
  */
 #include "vring/worker.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
+#include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -54,6 +57,9 @@ typedef struct {
   sem_t *gate; /* work() waits for it */
   atomic_int n_working;
   atomic_bool done;
+  int fd; /* to be polled */
+  atomic_int n_polls;
+  VdMail cancel_mail;
 } Job;
 
 static void
@@ -285,6 +291,83 @@ test_flood_of_operations_completes (Fixture *f, gconstpointer data)
 
 #endif
 
+/* What is polled for stays until it was seen three times. */
+static void
+on_poll_done (VdOp *op, int res)
+{
+  Job *job = job_of (op);
+
+  g_assert_true (pthread_equal (pthread_self (), job->thread));
+  job->res = res;
+  if (res < 0)
+    atomic_store (&job->done, true);
+  else if (atomic_fetch_add (&job->n_polls, 1) < 2)
+    vd_worker_poll (job->f->worker, op, job->fd, POLLIN);
+  else {
+    guint64 value;
+
+    g_assert_cmpint (read (job->fd, &value, sizeof value), >, 0);
+    vd_worker_poll (job->f->worker, op, job->fd, POLLIN);
+  }
+}
+
+static void
+run_poll (VdMail *mail)
+{
+  Job *job = (Job *) (void *) mail;
+
+  job->thread = pthread_self ();
+  job->op.done = on_poll_done;
+  vd_worker_poll (job->f->worker, &job->op, job->fd, POLLIN);
+}
+
+static void
+run_cancel (VdMail *mail)
+{
+  Job *job = VD_CONTAINER (mail, Job, cancel_mail);
+
+  vd_worker_cancel_poll (job->f->worker, &job->op, job->fd);
+}
+
+/* A poll ends once for each time that it was asked for, as long as what it
+ * waits for is there; then it waits, until it is canceled. */
+static void
+test_poll_waits_and_can_be_canceled (Fixture *f, gconstpointer data)
+{
+  Job job = { .mail.run = run_poll, .cancel_mail.run = run_cancel, .f = f };
+
+  job.fd = eventfd (0, EFD_CLOEXEC);
+  g_assert_no_errno (job.fd);
+  vd_worker_post (f->worker, &job.mail);
+  g_usleep (2000);
+  g_assert_cmpint (atomic_load (&job.n_polls), ==, 0);
+  g_assert_no_errno (eventfd_write (job.fd, 1));
+  while (atomic_load (&job.n_polls) < 3)
+    g_usleep (50);
+  vd_worker_post (f->worker, &job.cancel_mail);
+  wait_done (&job);
+  g_assert_cmpint (job.res, ==, -ECANCELED);
+  g_assert_cmpint (atomic_load (&job.n_polls), ==, 3);
+  close (job.fd);
+}
+
+/* The memory of a poll may be freed when its worker has gone. */
+static void
+test_worker_ends_after_its_polls (Fixture *f, gconstpointer data)
+{
+  Job job = { .mail.run = run_poll, .cancel_mail.run = run_cancel, .f = f };
+
+  job.fd = eventfd (0, EFD_CLOEXEC);
+  g_assert_no_errno (job.fd);
+  vd_worker_post (f->worker, &job.mail);
+  vd_worker_post (f->worker, &job.cancel_mail);
+  vd_worker_free (f->worker);
+  f->worker = NULL;
+  g_assert_true (atomic_load (&job.done));
+  g_assert_cmpint (job.res, ==, -ECANCELED);
+  close (job.fd);
+}
+
 static void
 test_idle_worker_sleeps (Fixture *f, gconstpointer data)
 {
@@ -322,6 +405,8 @@ main (int argc, char **argv)
   add_test ("offload", test_offloaded_work_runs_elsewhere_and_ends_here);
   add_test ("blocked", test_blocked_work_delays_nobody_else);
   add_test ("pool", test_pool_answers_any_mailbox);
+  add_test ("poll", test_poll_waits_and_can_be_canceled);
+  add_test ("poll-end", test_worker_ends_after_its_polls);
   add_test ("idle", test_idle_worker_sleeps);
 #if VD_HAVE_URING
   add_test ("io", test_io_completes_on_the_worker_s_thread);
