@@ -25,6 +25,22 @@
 typedef struct VdDevice VdDevice;
 typedef struct VdDeviceOps VdDeviceOps;
 
+#define VD_SHM_REGIONS 256 /* ids of a device's shared memory regions */
+
+/* A part of a shared memory region (virtio 1.3, 2.10) and what it shows. */
+typedef struct {
+  guint8 id;         /* of the region */
+  gboolean writable; /* by the driver */
+  int fd;            /* borrowed; the file that is shown */
+  guint64 fd_offset; /* bytes into it */
+  guint64 offset;    /* bytes into the region */
+  guint64 len;       /* bytes */
+} VdShmMapping;
+
+/* The front-end answered.  @result: 0; -EIO: it refused; -ECANCELED: it left
+ * without an answer.  CONTROL. */
+typedef void (*VdShmDone) (VdDevice *dev, gpointer data, int result);
+
 /* What a session offers to its device; set before start(), NULL without a
  * front-end.  CONTROL. */
 typedef struct {
@@ -32,6 +48,18 @@ typedef struct {
   void (*config_changed) (VdDevice *dev);
   /* Ends an op of the device that returned VD_LATER. */
   void (*resume) (VdDevice *dev);
+  /* Shows a part of a file in a shared memory region, or takes away what was
+   * shown by exactly that id, offset and len (fd is not used).  Front-ends close
+   * the back-end channel if asked to map over a mapping, or to unmap what is not
+   * mapped, and forget all mappings only when the connection ends.
+   * @done: (nullable): called once unless an error is returned, maybe before
+   *   this returns
+   * Returns: 0; -ENOTCONN: the front-end has no means to; -EINVAL: not within
+   *   the region; -EBUSY: it owes too many answers. */
+  int (*shm_map) (VdDevice *dev, const VdShmMapping *mapping, VdShmDone done,
+                  gpointer data);
+  int (*shm_unmap) (VdDevice *dev, const VdShmMapping *mapping, VdShmDone done,
+                    gpointer data);
 } VdServices;
 
 typedef enum {
@@ -78,6 +106,10 @@ struct VdDeviceOps {
   /* The driver changed config bytes in this span, which are stored already. */
   VdWhen (*written) (VdDevice *dev, guint offset, guint len);
 
+  /* The front-end knows the device's shared memory regions, and services can
+   * map.  Again when it opens another back-end channel: what it showed stays. */
+  void (*shm_ready) (VdDevice *dev);
+
   /* Migration, with all queues stopped.  save() appends what the driver's life
    * needs beyond config space, which the server saves; a kind without save()
    * offers no DEVICE_STATE.  load() takes config space, as long as ours, and
@@ -109,6 +141,8 @@ struct VdDevice {
   gboolean restores_config; /* SET_CONFIG with flags 1 writes all bytes while no
                              * ring is started; load() is then called with them
                              * and no state */
+  const guint64 *shm_sizes; /* VD_SHM_REGIONS: bytes of each shared memory
+                             * region by its id, 0: none; NULL: none at all */
   VdConfig config;          /* CONTROL */
 
   /* Set by the server. */

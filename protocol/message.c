@@ -98,7 +98,7 @@ static const VdMessageRule rules[] = {
   R (GET_SHARED_OBJECT,         UUID,     0, 0, SHARED_OBJECT,       OWN, NO),
   R (SET_DEVICE_STATE_FD,       TRANSFER, 1, 1, DEVICE_STATE,        OWN, YES),
   R (CHECK_DEVICE_STATE,        EMPTY,    0, 0, DEVICE_STATE,        OWN, YES),
-  R (GET_SHMEM_CONFIG,          EMPTY,    0, 0, SHMEM,               OWN, NO),
+  R (GET_SHMEM_CONFIG,          EMPTY,    0, 0, SHMEM,               OWN, YES),
   R (GET_VRING_BASE_SKIP_DRAIN, STATE,    0, 0, SKIP_DRAIN,          OWN, YES),
 };
 /* clang-format on */

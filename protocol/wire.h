@@ -242,6 +242,7 @@ typedef struct {
   guint64 flags;
 } VdWireShmemMap;
 static_assert (sizeof (VdWireShmemMap) == 40, "shared-memory map");
+#define VD_SHMEM_MAP_RW 0x1 /* of flags: the driver may write */
 
 /* Back-end's VRING_HOST_NOTIFIER_MSG. */
 typedef struct {

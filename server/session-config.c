@@ -126,15 +126,14 @@ channel_watch (VdSession *session)
                        on_channel_writable, session);
 }
 
-/* @flags: besides the version */
-static void
-channel_send (VdSession *session, guint32 request, guint32 flags,
-              const void *payload, gsize size)
+void
+vd_session_channel_send_fd (VdSession *session, guint32 request, guint32 flags,
+                            const void *payload, gsize size, int fd)
 {
   g_autoptr (GError) error = NULL;
 
   if (vd_connection_send (session->channel, request, VD_WIRE_VERSION | flags,
-                          payload, size, -1, &error))
+                          payload, size, fd, &error))
     channel_watch (session);
   else
     channel_lost (session, error->message);
@@ -144,7 +143,7 @@ void
 vd_session_channel_send (VdSession *session, guint32 request,
                          const void *payload, gsize size)
 {
-  channel_send (session, request, 0, payload, size);
+  vd_session_channel_send_fd (session, request, 0, payload, size, -1);
 }
 
 static void
@@ -154,8 +153,8 @@ send_change (VdSession *session)
 
   session->change_pending = FALSE;
   session->change_unacked = ack;
-  channel_send (session, VD_BACKEND_CONFIG_CHANGE_MSG,
-                ack ? VD_FLAG_NEED_REPLY : 0, NULL, 0);
+  vd_session_channel_send_fd (session, VD_BACKEND_CONFIG_CHANGE_MSG,
+                              ack ? VD_FLAG_NEED_REPLY : 0, NULL, 0, -1);
 }
 
 static gboolean
@@ -190,10 +189,25 @@ resume (VdDevice *dev)
 const VdServices vd_session_services = {
   .config_changed = config_changed,
   .resume = resume,
+  .shm_map = vd_session_shm_map,
+  .shm_unmap = vd_session_shm_unmap,
 };
 
-/* The front-end only ever answers here, and what it answers changes nothing:
- * the next change may be told. */
+/* The front-end only ever answers here, and what it answers to a change of config
+ * space changes nothing: the next one may be told. */
+static void
+take_answer (VdSession *session, VdMessage *message)
+{
+  gboolean shmem = vd_session_shmem_answer (session, message);
+
+  vd_message_clear (message);
+  if (shmem)
+    return;
+  session->change_unacked = FALSE;
+  if (session->change_pending)
+    send_change (session);
+}
+
 static gboolean
 on_channel (gint fd, GIOCondition condition, gpointer data)
 {
@@ -205,10 +219,7 @@ on_channel (gint fd, GIOCondition condition, gpointer data)
   switch (vd_connection_read (session->channel, &message, &error)) {
   case VD_READ_AGAIN: return G_SOURCE_CONTINUE;
   case VD_READ_MESSAGE:
-    vd_message_clear (&message);
-    session->change_unacked = FALSE;
-    if (session->change_pending)
-      send_change (session);
+    take_answer (session, &message);
     return session->channel != NULL ? G_SOURCE_CONTINUE : G_SOURCE_REMOVE;
   case VD_READ_CLOSED:
     session->channel_input = 0;
@@ -229,6 +240,7 @@ vd_session_channel_clear (VdSession *session)
   g_clear_handle_id (&session->change_source, g_source_remove);
   g_clear_pointer (&session->channel, vd_connection_free);
   session->change_unacked = FALSE;
+  vd_session_shmem_clear (session);
 }
 
 VdHandled
@@ -251,5 +263,6 @@ vd_session_set_channel (VdSession *session, GError **error)
                      G_IO_IN | G_IO_HUP | G_IO_ERR, on_channel, session);
   if (session->change_pending)
     config_changed (session->dev);
+  vd_session_shmem_ready (session);
   return VD_DONE;
 }

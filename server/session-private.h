@@ -31,7 +31,8 @@ typedef struct {
   VdQueueCommand command; /* at most one is under way */
 } VdVring;
 
-typedef struct VdTransfer VdTransfer; /* session-state.c */
+typedef struct VdTransfer VdTransfer;     /* session-state.c */
+typedef struct VdShmRequest VdShmRequest; /* session-shmem.c */
 
 /* What a handler did with a message. */
 typedef enum {
@@ -69,6 +70,9 @@ struct VdSession {
   int old_fd;      /* closed when the pending commands are done */
 
   VdTransfer *transfer; /* of the device's state; NULL: none */
+
+  gboolean shmem_asked; /* GET_SHMEM_CONFIG came */
+  GQueue shm_requests;  /* VdShmRequest that the front-end has to answer */
 
   gboolean closing, ended;
   guint input, output; /* GLib sources; 0: none */
@@ -149,3 +153,23 @@ void vd_session_channel_clear (VdSession *session);
 /* Sends a message without an answer; if that fails the channel is closed. */
 void vd_session_channel_send (VdSession *session, guint32 request,
                               const void *payload, gsize size);
+/* The same with a descriptor, unless it is -1.
+ * @flags: besides the version: VD_FLAG_NEED_REPLY or 0 */
+void
+vd_session_channel_send_fd (VdSession *session, guint32 request, guint32 flags,
+                            const void *payload, gsize size, int fd);
+
+/* session-shmem.c */
+VdHandled vd_session_get_shmem_config (VdSession *session, GError **error);
+/* There is a back-end channel. */
+void vd_session_shmem_ready (VdSession *session);
+/* Takes a message of the channel.  Returns: whether it was an answer to SHMEM_MAP
+ * or SHMEM_UNMAP. */
+gboolean vd_session_shmem_answer (VdSession *session, const VdMessage *message);
+/* There is no channel any more: nobody answers. */
+void vd_session_shmem_clear (VdSession *session);
+/* For VdServices. */
+int vd_session_shm_map (VdDevice *dev, const VdShmMapping *mapping,
+                        VdShmDone done, gpointer data);
+int vd_session_shm_unmap (VdDevice *dev, const VdShmMapping *mapping,
+                          VdShmDone done, gpointer data);

@@ -56,6 +56,11 @@ vd_session_error_quark (void)
    (G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_GET_VRING_BASE_INFLIGHT) |         \
    (G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_GET_VRING_BASE_SKIP_DRAIN))
 
+/* A mapping is a descriptor that we send. */
+#define SHMEM_FEATURES                                                         \
+  ((G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_SHMEM) |                           \
+   (G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_BACKEND_SEND_FD))
+
 static void session_watch (VdSession *session);
 static void session_advance (VdSession *session);
 
@@ -116,7 +121,8 @@ offered_protocol_features (const VdSession *session)
               : 0) |
          (session->dev->ops->save != NULL
               ? G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_DEVICE_STATE
-              : 0);
+              : 0) |
+         (session->dev->shm_sizes != NULL ? SHMEM_FEATURES : 0);
 }
 
 static VdHandled
@@ -208,6 +214,7 @@ handle (VdSession *session, GError **error)
   case VD_GET_CONFIG: return vd_session_get_config (session, error);
   case VD_SET_CONFIG: return vd_session_set_config (session, error);
   case VD_SET_BACKEND_REQ_FD: return vd_session_set_channel (session, error);
+  case VD_GET_SHMEM_CONFIG: return vd_session_get_shmem_config (session, error);
   default:
     g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_KEEP,
                  "%s is not served",

@@ -20,6 +20,7 @@
 #include "devices/generic/layout.h"
 #include "devices/generic/pages.h"
 #include "devices/generic/queues.h"
+#include "devices/generic/shm.h"
 #include "devices/generic/write-log.h"
 
 /* What QEMU's front-ends ask for at most. */
@@ -30,6 +31,7 @@ typedef struct {
   VdLayout *layout;
   VdPages *pages;
   VdQueueMenu *menu;
+  VdShmFiles *shm;
   VdWriteLog *writes;
 } VdGeneric;
 static_assert (offsetof (VdGeneric, parent) == 0, "VdDevice is cast to it");
@@ -84,6 +86,10 @@ static const VdKey keys[] = {
     .type = VD_KEY_SIZE,
     .fallback = "1G",
     .help = "length that a sink's file may reach" },
+  { .name = "shmem.*",
+    .type = VD_KEY_STRING,
+    .help = "shmem.N: a shared memory region: SIZE [ro|rw PATH]",
+    .flags = VD_KEY_LIVE },
   { 0 },
 };
 
@@ -226,11 +232,15 @@ generic_check (VdOptions *options, GError **error)
 {
   g_autoptr (VdQueueMenu) menu = vd_queue_menu_new (
       options, (guint) vd_options_uint (options, "queues"), error);
+  g_autoptr (VdShmFiles) shm = NULL;
   g_autoptr (VdLayout) layout = NULL;
   g_autoptr (VdPages) pages = NULL;
   guint64 features;
 
   if (menu == NULL || !read_features (options, &features, error))
+    return FALSE;
+  shm = vd_shm_files_new (options, error);
+  if (shm == NULL)
     return FALSE;
   layout = read_layout (options, FALSE, error);
   if (layout == NULL)
@@ -245,6 +255,7 @@ generic_close (VdDevice *dev)
   VdGeneric *self = (VdGeneric *) dev;
 
   vd_write_log_free (self->writes);
+  vd_shm_files_free (self->shm);
   vd_queue_menu_free (self->menu);
   vd_pages_free (self->pages);
   vd_layout_free (self->layout);
@@ -269,6 +280,17 @@ make_config (VdGeneric *self, const VdOptions *options)
                vd_options_origin (options), len, CONFIG_LEN_COMMON);
 }
 
+/* Returns: (transfer full): the shared memory regions, with their files open. */
+static VdShmFiles *
+read_shm (const VdOptions *options, GError **error)
+{
+  g_autoptr (VdShmFiles) shm = vd_shm_files_new (options, error);
+
+  return shm != NULL && vd_shm_files_open (shm, options, error)
+             ? g_steal_pointer (&shm)
+             : NULL;
+}
+
 /* Reads all keys and opens all files into @self, which is empty. */
 static gboolean
 read_options (VdGeneric *self, VdOptions *options, GError **error)
@@ -285,6 +307,10 @@ read_options (VdGeneric *self, VdOptions *options, GError **error)
   self->pages = read_pages (options, self->layout, error);
   if (self->pages == NULL)
     return FALSE;
+  self->shm = read_shm (options, error);
+  if (self->shm == NULL)
+    return FALSE;
+  dev->shm_sizes = vd_shm_files_sizes (self->shm);
   self->menu = vd_queue_menu_new (options, dev->n_queues, error);
   return self->menu != NULL &&
          vd_queue_menu_open (self->menu,
@@ -310,6 +336,7 @@ generic_reload (VdDevice *dev, VdOptions *options, GError **error)
 {
   VdGeneric *self = (VdGeneric *) dev;
   g_autoptr (VdLayout) next = read_layout (options, TRUE, error);
+  g_autoptr (VdShmFiles) shm = NULL;
   g_autoptr (VdPages) pages = NULL;
   GError *why = NULL;
   gboolean changed;
@@ -318,6 +345,9 @@ generic_reload (VdDevice *dev, VdOptions *options, GError **error)
     return FALSE;
   if (!vd_layout_check_same (self->layout, next, &why))
     return refuse_key (options, "config", why, error);
+  shm = read_shm (options, error);
+  if (shm == NULL || !vd_shm_files_check_same (self->shm, shm, options, error))
+    return FALSE;
   /* The window's fields are those of the layout that stays. */
   pages = read_pages (options, self->layout, error);
   if (pages == NULL)
@@ -329,6 +359,7 @@ generic_reload (VdDevice *dev, VdOptions *options, GError **error)
   vd_write_log_sync (self->writes);
   if (changed)
     vd_device_config_changed (dev);
+  vd_shm_files_take (self->shm, shm, dev);
   return TRUE;
 }
 
@@ -339,6 +370,14 @@ generic_reset (VdDevice *dev)
 
   vd_pages_reset (self->pages, &dev->config);
   vd_queue_menu_reset (self->menu);
+  if (dev->services == NULL)
+    vd_shm_files_hide (self->shm);
+}
+
+static void
+generic_shm_ready (VdDevice *dev)
+{
+  vd_shm_files_show (((VdGeneric *) dev)->shm, dev);
 }
 
 static VdWhen
@@ -396,6 +435,7 @@ generic_dump (VdDevice *dev, GString *text)
     g_string_append_c (text, '\n');
   }
   vd_queue_menu_dump (self->menu, text);
+  vd_shm_files_dump (self->shm, text);
 }
 
 static guint
@@ -426,6 +466,7 @@ const VdDeviceOps vd_generic_ops = {
   .reload = generic_reload,
   .reset = generic_reset,
   .written = generic_written,
+  .shm_ready = generic_shm_ready,
   .save = generic_save,
   .load = generic_load,
   .dump = generic_dump,
