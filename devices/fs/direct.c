@@ -54,7 +54,8 @@ setxattr_op (VdFsRequest *req)
   gboolean extended = (negotiated & VD_FUSE_SETXATTR_EXT) != 0;
 
   return vd_fs_op_setxattr (req, req->in.nodeid, message->names[0],
-                            message->rest, args->size, args->flags,
+                            message->bytes + (message->rest - message->bytes),
+                            args->size, args->flags,
                             extended ? args->setxattr_flags : 0);
 }
 

@@ -56,7 +56,7 @@ vd_fs_statx_stamp (const struct statx *stx)
 }
 
 void
-vd_fs_attr_encode (const struct statx *stx, VdFuseAttr *ret)
+vd_fs_attr_encode (const VdFs *fs, const struct statx *stx, VdFuseAttr *ret)
 {
   *ret = (VdFuseAttr){
     .ino = stx->stx_ino,
@@ -70,8 +70,8 @@ vd_fs_attr_encode (const struct statx *stx, VdFuseAttr *ret)
     .ctimensec = stx->stx_ctime.tv_nsec,
     .mode = stx->stx_mode,
     .nlink = stx->stx_nlink,
-    .uid = stx->stx_uid,
-    .gid = stx->stx_gid,
+    .uid = vd_fs_id_map_to_guest (fs->identity.uids, stx->stx_uid),
+    .gid = vd_fs_id_map_to_guest (fs->identity.gids, stx->stx_gid),
     .rdev = encode_dev (stx->stx_rdev_major, stx->stx_rdev_minor),
     .blksize = stx->stx_blksize,
   };
@@ -101,7 +101,7 @@ fill_entry (const VdFs *fs, const VdFsKey *parent, guint64 nodeid,
     .attr_valid = policy->attr.s,
     .attr_valid_nsec = policy->attr.ns,
   };
-  vd_fs_attr_encode (stx, &ret->attr);
+  vd_fs_attr_encode (fs, stx, &ret->attr);
   if (is_submount (fs, parent, stx))
     ret->attr.flags |= VD_FUSE_ATTR_SUBMOUNT;
 }

@@ -17,7 +17,9 @@ int vd_fs_statx (int fd, const char *name, guint mask, struct statx *ret);
 VdFsKey vd_fs_statx_key (const struct statx *stx);
 VdFsStamp vd_fs_statx_stamp (const struct statx *stx);
 
-void vd_fs_attr_encode (const struct statx *stx, VdFuseAttr *ret);
+/* As the guest of @fs sees it. */
+void
+vd_fs_attr_encode (const VdFs *fs, const struct statx *stx, VdFuseAttr *ret);
 
 /* Finds @name in @parent and counts the lookup; on success the guest must be
  * told of @ret, or vd_fs_inodes_forget() be called.

@@ -10,6 +10,7 @@
 #include "devices/device.h"
 #include "devices/fs/budget.h"
 #include "devices/fs/handle.h"
+#include "devices/fs/identity.h"
 #include "devices/fs/inode.h"
 #include "devices/fs/jail.h"
 #include "devices/fs/reaper.h"
@@ -55,6 +56,7 @@ typedef struct {
 typedef struct {
   VdDevice parent;
   VdFsPolicy policy;
+  VdFsIdentity identity;
   VdFsJail jail;
   VdFsBudget budget;
   VdFsInodes inodes;

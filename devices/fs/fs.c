@@ -89,7 +89,9 @@ fs_open (VdOptions *options, GError **error)
   VdFs *fs = g_new0 (VdFs, 1);
 
   fs->policy = vd_fs_policy (options);
-  if (!open_export (fs, options, error)) {
+  if (!vd_fs_identity_init (&fs->identity, options, error) ||
+      !open_export (fs, options, error)) {
+    vd_fs_identity_clear (&fs->identity);
     g_free (fs);
     return NULL;
   }
@@ -110,6 +112,7 @@ fs_close (VdDevice *dev)
   vd_fs_handles_clear (&fs->handles);
   vd_fs_inodes_clear (&fs->inodes);
   vd_fs_jail_clear (&fs->jail);
+  vd_fs_identity_clear (&fs->identity);
   pthread_mutex_destroy (&fs->init_lock);
   g_aligned_free (fs->counters);
   g_free (fs);

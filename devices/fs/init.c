@@ -45,7 +45,8 @@ wanted (const VdFs *fs, guint64 offered)
    * open nobody else would do it.  Remote servers have rules of their own. */
   if (!fs->jail.remote)
     flags |= VD_FUSE_HANDLE_KILLPRIV_V2;
-  if (policy->xattr && policy->acl != VD_FS_ACL_NEVER && (offered & ACL) == ACL)
+  if (policy->xattr && policy->acl != VD_FS_ACL_NEVER &&
+      !fs->identity.moves_acls && (offered & ACL) == ACL)
     flags |= ACL;
   return flags & offered;
 }

@@ -46,6 +46,17 @@ const VdKey vd_fs_keys[] = {
     .fallback = "auto",
     .help = "POSIX ACLs, with xattr=yes; auto: if the guest knows them",
     .choices = acl_choices },
+  { .name = "xattrmap",
+    .type = VD_KEY_STRING,
+    .help = "other names for extended attributes on the host, with xattr=yes: "
+            "rules in virtiofsd's language" },
+  { .name = "translate-uid",
+    .type = VD_KEY_STRING,
+    .help = "other numbers for users on the host: rules in virtiofsd's "
+            "language, separated by blanks" },
+  { .name = "translate-gid",
+    .type = VD_KEY_STRING,
+    .help = "the same for groups" },
   { .name = "writeback",
     .type = VD_KEY_BOOL,
     .fallback = "no",
@@ -120,10 +131,34 @@ vd_fs_policy (const VdOptions *options)
   };
 }
 
+static gboolean
+check_identity (const VdOptions *options, const VdFsIdentity *identity,
+                GError **error)
+{
+  gboolean xattr = vd_options_bool (options, "xattr");
+  gboolean acl = choice (options, "posix-acl", acl_choices) == VD_FS_ACL_ALWAYS;
+
+  if (identity->xattr_map != NULL && !xattr)
+    vd_options_set_error (options, "xattrmap", error,
+                          "there are no attributes to map: add xattr=yes");
+  else if (acl && !xattr)
+    vd_options_set_error (options, "posix-acl", error,
+                          "ACLs are extended attributes: add xattr=yes");
+  else if (acl && identity->moves_acls)
+    vd_options_set_error (options, "posix-acl", error,
+                          "xattrmap gives ACLs a name by which the host does "
+                          "not know them");
+  else
+    return TRUE;
+  return FALSE;
+}
+
 gboolean
 vd_fs_keys_check (VdOptions *options, GError **error)
 {
   const char *tag = vd_options_string (options, "tag");
+  VdFsIdentity identity;
+  gboolean ok;
 
   if (tag != NULL &&
       (tag[0] == '\0' ||
@@ -131,13 +166,11 @@ vd_fs_keys_check (VdOptions *options, GError **error)
     vd_options_set_error (options, "tag", error, "not 1 to 36 bytes long");
     return FALSE;
   }
-  if (choice (options, "posix-acl", acl_choices) == VD_FS_ACL_ALWAYS &&
-      !vd_options_bool (options, "xattr")) {
-    vd_options_set_error (options, "posix-acl", error,
-                          "ACLs are extended attributes: add xattr=yes");
+  if (!vd_fs_identity_init (&identity, options, error))
     return FALSE;
-  }
-  return TRUE;
+  ok = check_identity (options, &identity, error);
+  vd_fs_identity_clear (&identity);
+  return ok;
 }
 
 VdFsJailKind

@@ -64,7 +64,7 @@ reply_attr (VdFsRequest *req, const Target *target)
 
   if (r < 0)
     return r;
-  vd_fs_attr_encode (&stx, &out.attr);
+  vd_fs_attr_encode (vd_fs_of (req), &stx, &out.attr);
   vd_fs_reply (req, &out, sizeof out);
   return 0;
 }
@@ -105,11 +105,17 @@ set_mode (const VdFs *fs, const Target *target, guint32 mode)
 }
 
 static int
-set_owner (const Target *target, const VdFuseSetattrIn *args)
+set_owner (const VdFs *fs, const Target *target, const VdFuseSetattrIn *args)
 {
-  uid_t uid = (args->valid & VD_FATTR_UID) != 0 ? args->uid : (uid_t) -1;
-  gid_t gid = (args->valid & VD_FATTR_GID) != 0 ? args->gid : (gid_t) -1;
+  const VdFsIdentity *identity = &fs->identity;
+  guint32 uid = G_MAXUINT32, gid = G_MAXUINT32; /* stays as it is */
 
+  if ((args->valid & VD_FATTR_UID) != 0 &&
+      !vd_fs_id_map_to_host (identity->uids, args->uid, &uid))
+    return -EPERM;
+  if ((args->valid & VD_FATTR_GID) != 0 &&
+      !vd_fs_id_map_to_host (identity->gids, args->gid, &gid))
+    return -EPERM;
   return fchownat (target->fd, "", uid, gid, AT_EMPTY_PATH) < 0 ? -errno : 0;
 }
 
@@ -172,7 +178,7 @@ set_attr (const VdFs *fs, const Target *target, const VdFuseSetattrIn *args)
 
   /* The owner first: changing it clears set-id bits that the mode may set. */
   if ((valid & (VD_FATTR_UID | VD_FATTR_GID)) != 0)
-    r = set_owner (target, args);
+    r = set_owner (fs, target, args);
   if (r == 0 && (valid & VD_FATTR_MODE) != 0) {
     vd_fs_cred_keep_set_id (TRUE);
     r = set_mode (fs, target, args->mode);
@@ -209,15 +215,15 @@ sx_time (const struct statx_timestamp *ts)
 }
 
 static void
-encode_statx (const struct statx *stx, VdFuseStatx *ret)
+encode_statx (const VdFs *fs, const struct statx *stx, VdFuseStatx *ret)
 {
   *ret = (VdFuseStatx){
     .mask = stx->stx_mask & (STATX_BASIC_STATS | STATX_BTIME),
     .blksize = stx->stx_blksize,
     .attributes = stx->stx_attributes,
     .nlink = stx->stx_nlink,
-    .uid = stx->stx_uid,
-    .gid = stx->stx_gid,
+    .uid = vd_fs_id_map_to_guest (fs->identity.uids, stx->stx_uid),
+    .gid = vd_fs_id_map_to_guest (fs->identity.gids, stx->stx_gid),
     .mode = stx->stx_mode,
     .ino = stx->stx_ino,
     .size = stx->stx_size,
@@ -254,7 +260,7 @@ vd_fs_op_statx (VdFsRequest *req, guint64 nodeid, const VdFuseStatxIn *args)
   target_put (&target);
   if (r < 0)
     return r;
-  encode_statx (&stx, &out.stat);
+  encode_statx (fs, &stx, &out.stat);
   vd_fs_reply (req, &out, sizeof out);
   return 0;
 }
@@ -287,16 +293,16 @@ vd_fs_op_statfs (VdFsRequest *req, guint64 nodeid)
 
 /* The classic check; Linux guests do theirs and never ask. */
 static int
-check_access (const struct statx *stx, guint32 uid, guint32 gid, guint32 mask)
+check_access (const VdFuseAttr *attr, guint32 uid, guint32 gid, guint32 mask)
 {
-  guint32 mode = stx->stx_mode, granted;
+  guint32 mode = attr->mode, granted;
 
   if (uid == 0) /* may do anything but execute what nobody may */
     return (mask & X_OK) != 0 && (mode & 0111) == 0 && !S_ISDIR (mode) ? -EACCES
                                                                        : 0;
-  if (uid == stx->stx_uid)
+  if (uid == attr->uid)
     granted = mode >> 6;
-  else if (gid == stx->stx_gid)
+  else if (gid == attr->gid)
     granted = mode >> 3;
   else
     granted = mode;
@@ -308,6 +314,7 @@ vd_fs_op_access (VdFsRequest *req, guint64 nodeid, guint32 mask)
 {
   VdFs *fs = vd_fs_of (req);
   struct statx stx;
+  VdFuseAttr attr;
   VdFsInode *inode;
   int r;
 
@@ -318,8 +325,10 @@ vd_fs_op_access (VdFsRequest *req, guint64 nodeid, guint32 mask)
     return r;
   r = vd_fs_statx (inode->fd, "", 0, &stx);
   vd_fs_inodes_put (inode);
-  if (r == 0)
-    r = check_access (&stx, req->in.uid, req->in.gid, mask);
+  if (r < 0)
+    return r;
+  vd_fs_attr_encode (fs, &stx, &attr);
+  r = check_access (&attr, req->in.uid, req->in.gid, mask);
   if (r == 0)
     vd_fs_reply (req, NULL, 0);
   return r;

@@ -215,9 +215,11 @@ static int
 open_as_caller (VdFsRequest *req, const VdFsInode *dir, const char *name,
                 int flags, guint32 mode, guint32 umask)
 {
-  VdFsCaller caller = vd_fs_caller (req, umask);
-  int fd, r = vd_fs_cred_push (&caller);
+  VdFsCaller caller;
+  int fd, r = vd_fs_caller (req, umask, &caller);
 
+  if (r == 0)
+    r = vd_fs_cred_push (&caller);
   if (r < 0)
     return r;
   fd = openat (dir->fd, name, flags | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY,

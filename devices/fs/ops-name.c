@@ -20,19 +20,23 @@
 #define RENAME_WHITEOUT (1 << 2)
 #endif
 
-VdFsCaller
-vd_fs_caller (const VdFsRequest *req, guint32 umask)
+int
+vd_fs_caller (const VdFsRequest *req, guint32 umask, VdFsCaller *ret)
 {
+  const VdFsIdentity *identity = &vd_fs_of (req)->identity;
   /* Without DONT_MASK the guest has applied its umask to the mode. */
   gboolean masks = (vd_fs_negotiated (vd_fs_of (req)) & VD_FUSE_DONT_MASK) != 0;
 
-  return (VdFsCaller){
-    .uid = req->in.uid,
-    .gid = req->in.gid,
+  *ret = (VdFsCaller){
     .umask = masks ? umask & 0777 : 0,
     .has_group = req->message->has_group,
-    .group = req->message->group,
   };
+  if (!vd_fs_id_map_to_host (identity->uids, req->in.uid, &ret->uid) ||
+      !vd_fs_id_map_to_host (identity->gids, req->in.gid, &ret->gid) ||
+      (ret->has_group && !vd_fs_id_map_to_host (
+                             identity->gids, req->message->group, &ret->group)))
+    return -EPERM;
+  return 0;
 }
 
 /* Looks up what @name in @parent is now, and answers with it. */
@@ -122,13 +126,15 @@ static int
 make_entry (VdFsRequest *req, guint64 parent, const char *name, guint32 umask,
             const Maker *maker)
 {
-  VdFsCaller caller = vd_fs_caller (req, umask);
+  VdFsCaller caller;
   VdFsInode *inode;
   int r = vd_fs_inodes_get (&vd_fs_of (req)->inodes, parent, &inode);
 
   if (r < 0)
     return r;
-  r = vd_fs_cred_push (&caller);
+  r = vd_fs_caller (req, umask, &caller);
+  if (r == 0)
+    r = vd_fs_cred_push (&caller);
   if (r == 0) {
     r = maker->make (inode->fd, name, maker->data) < 0 ? -errno : 0;
     vd_fs_cred_pop ();

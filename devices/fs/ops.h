@@ -39,8 +39,9 @@ int vd_fs_op_rename (VdFsRequest *req, guint64 parent, const char *name,
                      guint64 new_parent, const char *new_name, guint flags);
 int vd_fs_op_readlink (VdFsRequest *req, guint64 nodeid);
 
-/* Who creates, from the header, the extensions and @umask. */
-VdFsCaller vd_fs_caller (const VdFsRequest *req, guint32 umask);
+/* Who creates, on the host, from the header, the extensions and @umask.
+ * Returns: 0, or -EPERM if the guest may not use that user. */
+int vd_fs_caller (const VdFsRequest *req, guint32 umask, VdFsCaller *ret);
 
 /* ops-io.c: open files. */
 int vd_fs_op_open (VdFsRequest *req, guint64 nodeid, guint32 flags,
@@ -77,11 +78,23 @@ vd_fs_op_statx (VdFsRequest *req, guint64 nodeid, const VdFuseStatxIn *args);
 int vd_fs_op_statfs (VdFsRequest *req, guint64 nodeid);
 int vd_fs_op_access (VdFsRequest *req, guint64 nodeid, guint32 mask);
 
-/* ops-xattr.c */
+/* ops-xattr.c.  @value: may be rewritten */
 int vd_fs_op_setxattr (VdFsRequest *req, guint64 nodeid, const char *name,
-                       const void *value, guint32 size, guint32 flags,
+                       guint8 *value, guint32 size, guint32 flags,
                        guint32 setxattr_flags);
 int vd_fs_op_getxattr (VdFsRequest *req, guint64 nodeid, const char *name,
                        guint32 size);
 int vd_fs_op_listxattr (VdFsRequest *req, guint64 nodeid, guint32 size);
 int vd_fs_op_removexattr (VdFsRequest *req, guint64 nodeid, const char *name);
+
+/* Removes the file capabilities of @fd, any kind of descriptor, which its new
+ * content or owner must not have (CVE-2021-20263). */
+void vd_fs_remove_capability (const VdFs *fs, int fd);
+
+/* Before every change of a file's content or owner. */
+static inline void
+vd_fs_before_change (const VdFs *fs, int fd)
+{
+  if (G_UNLIKELY (fs->identity.moved_capability != NULL))
+    vd_fs_remove_capability (fs, fd);
+}

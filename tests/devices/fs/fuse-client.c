@@ -401,3 +401,55 @@ vt_fuse_readdir (VtFuse *fuse, guint64 nodeid, guint64 fh, guint64 offset,
   return vt_fuse_call (fuse, plus ? FUSE_READDIRPLUS : FUSE_READDIR, nodeid,
                        &in, sizeof in, NULL, 0, data, size);
 }
+
+/* A request whose answer is a number if @size is 0, else bytes. */
+static gssize
+call_xattr (VtFuse *fuse, guint32 opcode, guint64 nodeid, const char *name,
+            gsize name_len, void *value, guint32 size)
+{
+  struct fuse_getxattr_in in = { .size = size };
+  struct fuse_getxattr_out out = { 0 };
+  gssize n = vt_fuse_call (fuse, opcode, nodeid, &in, sizeof in, name, name_len,
+                           size > 0 ? value : (void *) &out,
+                           size > 0 ? size : sizeof out);
+
+  return n >= 0 && size == 0 ? (gssize) out.size : n;
+}
+
+gssize
+vt_fuse_getxattr (VtFuse *fuse, guint64 nodeid, const char *name, void *value,
+                  guint32 size)
+{
+  return call_xattr (fuse, FUSE_GETXATTR, nodeid, name, strlen (name) + 1,
+                     value, size);
+}
+
+gssize
+vt_fuse_listxattr (VtFuse *fuse, guint64 nodeid, char *names, guint32 size)
+{
+  return call_xattr (fuse, FUSE_LISTXATTR, nodeid, NULL, 0, names, size);
+}
+
+int
+vt_fuse_setxattr (VtFuse *fuse, guint64 nodeid, const char *name,
+                  const void *value, guint32 size, guint32 flags)
+{
+  struct fuse_setxattr_in in = { .size = size, .flags = flags };
+  gsize args_len = (fuse->flags & FUSE_SETXATTR_EXT) != 0
+                       ? sizeof in
+                       : FUSE_COMPAT_SETXATTR_IN_SIZE;
+  gsize name_len = strlen (name) + 1;
+  g_autofree guint8 *tail = g_malloc (name_len + size);
+
+  memcpy (tail, name, name_len);
+  memcpy (tail + name_len, value, size);
+  return (int) vt_fuse_call (fuse, FUSE_SETXATTR, nodeid, &in, args_len, tail,
+                             name_len + size, NULL, 0);
+}
+
+int
+vt_fuse_removexattr (VtFuse *fuse, guint64 nodeid, const char *name)
+{
+  return (int) vt_fuse_call (fuse, FUSE_REMOVEXATTR, nodeid, NULL, 0, name,
+                             strlen (name) + 1, NULL, 0);
+}

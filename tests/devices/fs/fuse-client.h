@@ -90,3 +90,13 @@ gssize vt_fuse_write (VtFuse *fuse, guint64 nodeid, guint64 fh, guint64 offset,
 gssize
 vt_fuse_readdir (VtFuse *fuse, guint64 nodeid, guint64 fh, guint64 offset,
                  gboolean plus, void *data, guint32 size);
+
+/* Extended attributes; these return bytes or -errno, and take @size 0 to ask
+ * for a length. */
+gssize vt_fuse_getxattr (VtFuse *fuse, guint64 nodeid, const char *name,
+                         void *value, guint32 size);
+gssize
+vt_fuse_listxattr (VtFuse *fuse, guint64 nodeid, char *names, guint32 size);
+int vt_fuse_setxattr (VtFuse *fuse, guint64 nodeid, const char *name,
+                      const void *value, guint32 size, guint32 flags);
+int vt_fuse_removexattr (VtFuse *fuse, guint64 nodeid, const char *name);

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * test-attr.c - attributes, owners and extended attributes through virtio-fs
+ * test-attr.c - attributes and owners through virtio-fs
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "tests/devices/fs/fixture.h"
@@ -332,83 +331,6 @@ test_access_follows_the_mode (VtFs *f, gconstpointer data)
   g_assert_cmpint (access_as (f, nodeid, 0, 0, X_OK), ==, -EACCES);
 }
 
-/* Extended attributes. */
-
-static gssize
-get_xattr (VtFs *f, guint64 nodeid, const char *name, void *value, guint32 size)
-{
-  struct fuse_getxattr_in in = { .size = size };
-  struct fuse_getxattr_out out = { 0 };
-  gssize n = vt_fuse_call (f->c, FUSE_GETXATTR, nodeid, &in, sizeof in, name,
-                           strlen (name) + 1, size > 0 ? value : (void *) &out,
-                           size > 0 ? size : sizeof out);
-
-  return n >= 0 && size == 0 ? (gssize) out.size : n;
-}
-
-static int
-set_xattr (VtFs *f, guint64 nodeid, const char *name, const void *value,
-           guint32 size, guint32 flags)
-{
-  struct fuse_setxattr_in in = { .size = size, .flags = flags };
-  gsize args_len = (f->c->flags & FUSE_SETXATTR_EXT) != 0
-                       ? sizeof in
-                       : FUSE_COMPAT_SETXATTR_IN_SIZE;
-  gsize name_len = strlen (name) + 1;
-  g_autofree guint8 *tail = g_malloc (name_len + size);
-
-  memcpy (tail, name, name_len);
-  memcpy (tail + name_len, value, size);
-  return (int) vt_fuse_call (f->c, FUSE_SETXATTR, nodeid, &in, args_len, tail,
-                             name_len + size, NULL, 0);
-}
-
-static void
-test_extended_attributes_are_kept (VtFs *f, gconstpointer data)
-{
-  char value[300], names[300];
-  guint64 nodeid;
-  struct fuse_getxattr_in list = { .size = sizeof names };
-  gssize n;
-
-  vt_fs_put (f, "f", "x");
-  g_assert_cmpint (vt_fuse_lookup (f->c, 1, "f", &nodeid, NULL), ==, 0);
-  if (set_xattr (f, nodeid, "user.a", "value", 5, 0) == -EOPNOTSUPP) {
-    g_test_skip ("the file system of /tmp has no extended attributes");
-    return;
-  }
-  g_assert_cmpint (get_xattr (f, nodeid, "user.a", value, 300), ==, 5);
-  g_assert_cmpmem (value, 5, "value", 5);
-  g_assert_cmpint (get_xattr (f, nodeid, "user.a", NULL, 0), ==, 5);
-  g_assert_cmpint (get_xattr (f, nodeid, "user.a", value, 3), ==, -ERANGE);
-  g_assert_cmpint (get_xattr (f, nodeid, "user.none", value, 300), ==,
-                   -ENODATA);
-  g_assert_cmpint (set_xattr (f, nodeid, "user.a", "v", 1, XATTR_CREATE), ==,
-                   -EEXIST);
-  g_assert_cmpint (set_xattr (f, nodeid, "user.b", "", 0, XATTR_REPLACE), ==,
-                   -ENODATA);
-  n = vt_fuse_call (f->c, FUSE_LISTXATTR, nodeid, &list, sizeof list, NULL, 0,
-                    names, sizeof names);
-  g_assert_cmpint (n, >=, 7);
-  g_assert_nonnull (memmem (names, (gsize) n, "user.a", 7));
-  g_assert_cmpint (vt_fuse_call (f->c, FUSE_REMOVEXATTR, nodeid, NULL, 0,
-                                 "user.a", 7, NULL, 0),
-                   ==, 0);
-  g_assert_cmpint (get_xattr (f, nodeid, "user.a", value, 300), ==, -ENODATA);
-}
-
-static void
-test_without_the_option_there_are_none (VtFs *f, gconstpointer data)
-{
-  char value[8];
-
-  g_assert_cmpint (get_xattr (f, 1, "user.a", value, 8), ==, -ENOSYS);
-  g_assert_cmpint (set_xattr (f, 1, "user.a", "v", 1, 0), ==, -ENOSYS);
-  g_assert_cmphex (f->c->flags &
-                       (FUSE_POSIX_ACL | FUSE_DONT_MASK | FUSE_SETXATTR_EXT),
-                   ==, 0);
-}
-
 static void
 test_acls_come_with_their_three_flags (VtFs *f, gconstpointer data)
 {
@@ -485,9 +407,6 @@ main (int argc, char **argv)
   ADD ("statfs", test_the_file_system_is_described);
   ADD ("access", test_access_follows_the_mode);
   ADD ("set-id", test_truncating_kills_set_id_when_asked);
-  ADD_WITH ("xattr", with_xattr, test_extended_attributes_are_kept);
-  ADD_WITH ("xattr/old", without_acl, test_extended_attributes_are_kept);
-  ADD ("xattr/none", test_without_the_option_there_are_none);
   ADD_WITH ("acl", with_xattr, test_acls_come_with_their_three_flags);
   ADD_WITH ("acl/never", without_acl, test_acls_come_with_their_three_flags);
   ADD_WITH ("umask", with_xattr, test_the_umask_is_applied_for_the_guest);
