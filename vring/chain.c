@@ -28,9 +28,20 @@ ranges_of (const VdChain *chain)
   return chain->queue->ranges + (gsize) chain->slot * VD_CHAIN_IOV;
 }
 
+void
+vd_chain_begin (VdChainBuilder *builder, VdChain *chain)
+{
+  chain->n_ranges = 0;
+  *builder = (VdChainBuilder){
+    .chain = chain,
+    .iov = chain->few,
+    .n_max = VD_CHAIN_FEW,
+  };
+}
+
 const char *
-vd_chain_append_slowly (VdChainBuilder *builder, guint64 gpa, guint32 len,
-                        gboolean writable)
+vd_chain_append (VdChainBuilder *builder, guint64 gpa, guint32 len,
+                 gboolean writable)
 {
   VdChain *chain = builder->chain;
   guint64 left = len;
@@ -63,6 +74,19 @@ vd_chain_append_slowly (VdChainBuilder *builder, guint64 gpa, guint32 len,
   else
     builder->out_len += len;
   return NULL;
+}
+
+void
+vd_chain_end (const VdChainBuilder *builder)
+{
+  VdChain *chain = builder->chain;
+
+  chain->out = builder->iov;
+  chain->in = builder->iov + builder->n_out;
+  chain->n_out = builder->n_out;
+  chain->n_in = builder->n_in;
+  chain->out_len = builder->out_len;
+  chain->in_len = builder->in_len;
 }
 
 const char *
@@ -109,11 +133,12 @@ vd_indirect_load (VdQueue *queue, const VdIndirect *table, guint32 i, void *ret)
  * writable buffers count.  This comes after the data and before the used index
  * tells the driver. */
 static void
-mark_dirty (const VdChain *chain)
+mark_dirty (VdChain *chain)
 {
   for (guint i = 0; i < chain->n_ranges; i++)
     vd_dirty_mark (chain->epoch->dirty, ranges_of (chain)[i].gpa,
                    ranges_of (chain)[i].len);
+  chain->n_ranges = 0;
 }
 
 void
@@ -123,7 +148,7 @@ vd_chain_complete (VdChain *chain, guint32 written)
 
   if (G_UNLIKELY (chain->n_ranges > 0))
     mark_dirty (chain);
+  vd_queue_return_slot (queue, chain); /* it is still as it was for push() */
   if (!queue->broken)
     queue->ring_ops->push (queue, chain, written);
-  vd_queue_return_slot (queue, chain);
 }

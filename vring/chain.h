@@ -22,7 +22,7 @@ typedef struct VdChain VdChain;
 
 /* Segments kept beside the chain itself; longer lists use the slot's own
  * stretch of the queue's arena. */
-#define VD_CHAIN_FEW 5
+#define VD_CHAIN_FEW 6
 
 struct VdChain {
   VdQueue *queue;

@@ -96,6 +96,15 @@ to_host (struct vring_packed_desc desc)
   return desc;
 }
 
+static inline struct vring_packed_desc
+load (const struct vring_packed_desc *table, guint i)
+{
+  struct vring_packed_desc desc;
+
+  vd_load_desc (&desc, table + i);
+  return to_host (desc);
+}
+
 /* All descriptors of the table, in its order (2.8.7). */
 static const char *
 walk_indirect (VdQueue *queue, VdChainBuilder *builder,
@@ -133,6 +142,57 @@ vd_packed_append (VdQueue *queue, VdChainBuilder *builder,
   return walk_indirect (queue, builder, desc);
 }
 
+/* The buffers of an indirect table, if they are plain (VdPlain). */
+static inline bool
+plain_table (VdQueue *queue, VdChain *chain, VdPlain *plain,
+             const struct vring_packed_desc *outer)
+{
+  const struct vring_packed_desc *table =
+      (const void *) vd_queue_cached (queue, outer->addr, outer->len);
+
+  if (table == NULL || outer->len % sizeof *table != 0 ||
+      (outer->flags & VRING_DESC_F_NEXT))
+    return false;
+  for (guint32 i = 0; i < outer->len / sizeof *table; i++) {
+    struct vring_packed_desc desc = load (table, i);
+
+    if (!vd_plain_append (plain, queue, chain, desc.addr, desc.len, desc.flags))
+      return false;
+  }
+  return true;
+}
+
+/* The chain at next_avail, if it is plain. */
+static inline bool
+walk_plain (VdQueue *queue, VdChain *chain)
+{
+  guint16 at = queue->next_avail, n = 1;
+  struct vring_packed_desc desc = load (descriptors (queue), at);
+  VdPlain plain = { 0 };
+
+  if (desc.flags & VRING_DESC_F_INDIRECT) {
+    if (!plain_table (queue, chain, &plain, &desc))
+      return false;
+  } else {
+    for (;; n++) {
+      if (!vd_plain_append (&plain, queue, chain, desc.addr, desc.len,
+                            desc.flags))
+        return false;
+      if (!(desc.flags & VRING_DESC_F_NEXT))
+        break;
+      if (++at == queue->size)
+        at = 0;
+      desc = load (descriptors (queue), at);
+    }
+    if (n > queue->size)
+      return false;
+  }
+  chain->id = desc.id;
+  chain->n_ring = n;
+  vd_plain_end (&plain, chain);
+  return true;
+}
+
 /* Walks the descriptors from next_avail on, which the caller found available;
  * the whole chain is, because the driver makes its first descriptor available
  * last (2.8.21). */
@@ -143,11 +203,9 @@ walk (VdQueue *queue, VdChainBuilder *builder)
   guint16 at = queue->next_avail;
 
   for (chain->n_ring = 1;; chain->n_ring++) {
-    struct vring_packed_desc desc;
+    struct vring_packed_desc desc = load (descriptors (queue), at);
     const char *broken;
 
-    vd_load_desc (&desc, &descriptors (queue)[at]);
-    desc = to_host (desc);
     broken = vd_packed_append (queue, builder, &desc);
     if (broken == NULL && queue->inflight_part != NULL)
       broken = vd_inflight_packed_record (queue, &desc);
@@ -199,23 +257,26 @@ vd_packed_make_available (VdQueue *queue, guint16 index, bool wrap)
       sizeof (struct vring_packed_desc));
 }
 
-/* Reads the next chain of the ring, or of those to be submitted again. */
-static const char *
-read_chain (VdQueue *queue, VdChainBuilder *builder, bool again)
+/* The next chain of the ring, or of those to be submitted again, that is not
+ * plain.  Returns: what is wrong with it, if anything. */
+static G_GNUC_NO_INLINE const char *
+walk_any (VdQueue *queue, VdChain *chain, bool again)
 {
+  VdChainBuilder builder;
   const char *broken;
 
+  vd_chain_begin (&builder, chain);
   if (again)
-    return vd_inflight_packed_again (queue, builder,
-                                     queue->again[queue->next_again++]);
-  if (queue->inflight_part != NULL)
-    vd_inflight_packed_begin (queue, builder->chain);
-  broken = walk (queue, builder);
-  if (broken == NULL && queue->inflight_part != NULL)
-    vd_inflight_packed_pop (queue, builder->chain);
-  if (broken == NULL)
-    advance (queue, &queue->next_avail, &queue->avail_wrap,
-             builder->chain->n_ring);
+    broken = vd_inflight_packed_again (queue, &builder,
+                                       queue->again[queue->next_again++]);
+  else {
+    if (queue->inflight_part != NULL)
+      vd_inflight_packed_begin (queue, chain);
+    broken = walk (queue, &builder);
+    if (broken == NULL && queue->inflight_part != NULL)
+      vd_inflight_packed_pop (queue, chain);
+  }
+  vd_chain_end (&builder);
   return broken;
 }
 
@@ -225,7 +286,6 @@ packed_pop (VdQueue *queue, VdChain **chains, guint max)
   for (guint i = 0; i < max; i++) {
     bool again = queue->next_again < queue->n_again;
     VdChain *chain;
-    VdChainBuilder builder;
     const char *broken;
 
     if (!again && !is_available (queue->avail_wrap,
@@ -236,14 +296,16 @@ packed_pop (VdQueue *queue, VdChain **chains, guint max)
       vd_queue_break (queue, "more chains are in flight than the ring has");
       return i;
     }
-    vd_chain_begin (&builder, chain);
-    broken = read_chain (queue, &builder, again);
-    if (broken != NULL) {
-      vd_queue_return_slot (queue, chain);
-      vd_queue_break (queue, broken);
-      return i;
+    if (G_UNLIKELY (again || !queue->plain || !walk_plain (queue, chain))) {
+      broken = walk_any (queue, chain, again);
+      if (broken != NULL) {
+        vd_queue_return_slot (queue, chain);
+        vd_queue_break (queue, broken);
+        return i;
+      }
     }
-    vd_chain_end (&builder);
+    if (!again)
+      advance (queue, &queue->next_avail, &queue->avail_wrap, chain->n_ring);
     chains[i] = chain;
   }
   return max;

@@ -88,13 +88,14 @@ struct VdQueue {
   bool no_notify;       /* NO_NOTIFY stands in the used ring */
   bool enabled, broken, stopping;
   bool kicked; /* there may be work */
+  bool plain;  /* chains may be popped by VdPlain: nothing is to be recorded */
+  bool recorded; /* what is written to the ring is logged or tracked */
   VdRange cache[VD_QUEUE_CACHE];
   guint cache_victim;
 
   /* Slots. */
-  VdChain *free;     /* returned ones, last in first out */
-  guint n_touched;   /* slots that were used at least once; the rest follow */
-  guint n_in_flight; /* chains that the device has */
+  VdChain *free;   /* returned ones, last in first out */
+  guint n_touched; /* slots that were used at least once; the rest follow */
   VdChain *slots;
   guint8 *requests; /* request_len bytes for each slot */
   gsize request_len;
@@ -183,7 +184,6 @@ vd_queue_take_slot (VdQueue *queue)
     return NULL;
   chain->epoch = queue->epoch;
   queue->epoch->in_flight++;
-  queue->n_in_flight++;
   return chain;
 }
 
@@ -194,9 +194,15 @@ vd_queue_return_slot (VdQueue *queue, VdChain *chain)
 
   chain->next_free = queue->free;
   queue->free = chain;
-  queue->n_in_flight--;
   if (--epoch->in_flight == 0 && epoch != queue->epoch)
     vd_queue_finish_memory (queue, epoch);
+}
+
+/* Chains that the device has. */
+static inline guint
+vd_queue_in_flight (const VdQueue *queue)
+{
+  return queue->epochs[0].in_flight + queue->epochs[1].in_flight;
 }
 
 /* inflight.c: a chain that a predecessor did not complete. */
@@ -208,8 +214,7 @@ typedef struct {
 /* Makes @again, in the order of its counters, the queue's first chains. */
 void vd_inflight_order (VdQueue *queue, VdAgain *again, guint n);
 
-/* Puts a slot's buffers together.  It lives in registers: only the slow path
- * takes its address, of a copy. */
+/* Puts a slot's buffers together, whatever they are. */
 typedef struct {
   VdChain *chain;
   struct iovec *iov;
@@ -219,75 +224,77 @@ typedef struct {
   guint n_desc; /* descriptors walked, also the empty ones */
 } VdChainBuilder;
 
-/* chain.c: the same as vd_chain_append(), for any descriptor: one that is empty,
- * crosses regions, needs the arena, or is logged. */
-const char *vd_chain_append_slowly (VdChainBuilder *builder, guint64 gpa,
-                                    guint32 len, gboolean writable);
+/* chain.c. */
+void vd_chain_begin (VdChainBuilder *builder, VdChain *chain);
+/* Appends one descriptor's buffer.  Returns: NULL, or which rule it breaks. */
+const char *vd_chain_append (VdChainBuilder *builder, guint64 gpa, guint32 len,
+                             gboolean writable);
+void vd_chain_end (const VdChainBuilder *builder);
 
-/* The region in the queue's cache that @gpa lies in, or NULL. */
-static inline VdRange *
-vd_queue_cached (VdQueue *queue, guint64 gpa)
+/* The same for plain chains: few buffers, not empty, each within a region that
+ * was used lately, and none to be logged.  Nearly all are, so this is the code
+ * that counts; whatever is not plain, or breaks a rule, is read once more from
+ * its head by the builder, which knows everything. */
+typedef struct {
+  guint64 len;
+  guint n;    /* buffers so far */
+  guint kind; /* of the last one: VRING_DESC_F_WRITE or 0 */
+} VdPlain;
+
+/* Where @len bytes at @gpa lie if a region used lately has them all, else NULL;
+ * also for no bytes. */
+static inline __attribute__ ((always_inline)) guint8 *
+vd_queue_cached (const VdQueue *queue, guint64 gpa, guint32 len)
 {
-  for (guint i = 0; i < VD_QUEUE_CACHE; i++)
-    if (gpa - queue->cache[i].gpa < queue->cache[i].size)
-      return &queue->cache[i];
+  for (guint i = 0; i < VD_QUEUE_CACHE; i++) {
+    const VdRange *range = &queue->cache[i];
+    guint64 first = gpa - range->gpa, last;
+
+    if (!__builtin_add_overflow (first, (guint64) len - 1, &last) &&
+        last < range->size)
+      return range->hva + first;
+  }
   return NULL;
 }
 
+/* What was appended so far is what the device reads. */
 static inline void
-vd_chain_begin (VdChainBuilder *builder, VdChain *chain)
+vd_plain_turn (VdPlain *plain, VdChain *chain)
 {
-  chain->n_ranges = 0;
-  *builder = (VdChainBuilder){
-    .chain = chain,
-    .iov = chain->few,
-    .n_max = VD_CHAIN_FEW,
-  };
+  plain->kind = VRING_DESC_F_WRITE;
+  chain->out = chain->few;
+  chain->in = chain->few + plain->n;
+  chain->n_out = plain->n;
+  chain->out_len = plain->len;
 }
 
-/* Appends one descriptor's buffer.  Returns: NULL, or which rule it breaks. */
-static inline __attribute__ ((always_inline)) const char *
-vd_chain_append (VdChainBuilder *builder, guint64 gpa, guint32 len,
-                 gboolean writable)
+/* Returns: FALSE if that is for the builder. */
+static inline __attribute__ ((always_inline)) bool
+vd_plain_append (VdPlain *plain, const VdQueue *queue, VdChain *chain,
+                 guint64 gpa, guint32 len, guint flags)
 {
-  VdChain *chain = builder->chain;
-  const VdRange *range = vd_queue_cached (chain->queue, gpa);
-  guint n = builder->n_out + builder->n_in;
-  VdChainBuilder copy;
-  const char *broken;
+  guint kind = flags & (VRING_DESC_F_WRITE | VRING_DESC_F_INDIRECT);
+  guint8 *at = vd_queue_cached (queue, gpa, len);
 
-  if (G_LIKELY (
-          range != NULL && len > 0 && len <= range->size - (gpa - range->gpa) &&
-          n < builder->n_max && (writable || builder->n_in == 0) &&
-          builder->n_desc < VD_CHAIN_MAX && chain->epoch->dirty == NULL)) {
-    builder->iov[n] = (struct iovec){ range->hva + (gpa - range->gpa), len };
-    builder->n_desc++;
-    if (writable) {
-      builder->n_in++;
-      builder->in_len += len;
-    } else {
-      builder->n_out++;
-      builder->out_len += len;
-    }
-    return NULL;
+  if (at == NULL || plain->n == VD_CHAIN_FEW)
+    return false;
+  if (kind != plain->kind) {
+    if (kind != VRING_DESC_F_WRITE)
+      return false;
+    vd_plain_turn (plain, chain);
   }
-  copy = *builder;
-  broken = vd_chain_append_slowly (&copy, gpa, len, writable);
-  *builder = copy;
-  return broken;
+  chain->few[plain->n++] = (struct iovec){ at, len };
+  plain->len += len;
+  return true;
 }
 
 static inline void
-vd_chain_end (const VdChainBuilder *builder)
+vd_plain_end (VdPlain *plain, VdChain *chain)
 {
-  VdChain *chain = builder->chain;
-
-  chain->out = builder->iov;
-  chain->in = builder->iov + builder->n_out;
-  chain->n_out = builder->n_out;
-  chain->n_in = builder->n_in;
-  chain->out_len = builder->out_len;
-  chain->in_len = builder->in_len;
+  if (plain->kind == 0)
+    vd_plain_turn (plain, chain);
+  chain->n_in = plain->n - chain->n_out;
+  chain->in_len = plain->len - chain->out_len;
 }
 
 /* inflight-split.c.  init: CONTROL, once, recovers; the others keep the memory
@@ -325,7 +332,7 @@ const char *vd_packed_append (VdQueue *queue, VdChainBuilder *builder,
 static inline void
 vd_dirty_ring (VdQueue *queue, guint64 gpa, guint64 len)
 {
-  if (G_UNLIKELY (queue->epoch->dirty_ring))
+  if (G_UNLIKELY (queue->recorded && queue->epoch->dirty_ring))
     vd_dirty_mark (queue->epoch->dirty, gpa, len);
 }
 

@@ -79,6 +79,16 @@ take_inflight (VdQueue *queue, const VdQueueSetup *setup)
   queue->again = g_new (guint16, queue->size);
 }
 
+/* Split rings' in-flight memory knows heads, a packed one's every descriptor. */
+static void
+use_epoch (VdQueue *queue, VdEpoch *epoch)
+{
+  queue->epoch = epoch;
+  queue->plain = epoch->dirty == NULL && (queue->inflight_part == NULL ||
+                                          queue->ring_ops == &vd_split_ops);
+  queue->recorded = epoch->dirty_ring || queue->inflight_part != NULL;
+}
+
 VdQueue *
 vd_queue_new (const VdQueueSetup *setup, const VdQueueOps *ops,
               gpointer user_data, VdMailbox *control, GError **error)
@@ -115,6 +125,7 @@ vd_queue_new (const VdQueueSetup *setup, const VdQueueOps *ops,
     return refuse (queue, error,
                    "it does not lie aligned and whole in one memory region");
   take_inflight (queue, setup);
+  use_epoch (queue, queue->epoch);
   why = queue->ring_ops->init (queue, setup->base);
   if (why == NULL && vd_map_is_lost (setup->map))
     why = "the front-end truncated guest memory";
@@ -291,8 +302,9 @@ vd_queue_turn (VdQueue *queue)
   return n > 0;
 }
 
-gboolean
-vd_queue_sleep (VdQueue *queue)
+/* Returns: FALSE if there are new chains. */
+static gboolean
+ask_for_kicks (VdQueue *queue)
 {
   if (!running (queue) || (queue->ops->wants != NULL &&
                            queue->ops->wants (queue, queue->user_data) == 0))
@@ -303,6 +315,15 @@ vd_queue_sleep (VdQueue *queue)
   }
   queue->kicked = queue->ring_ops->notifications (queue, TRUE);
   return !queue->kicked;
+}
+
+gboolean
+vd_queue_sleep (VdQueue *queue)
+{
+  gboolean idle = ask_for_kicks (queue);
+
+  check_memory (queue); /* a guest that has lost it may never kick again */
+  return idle || queue->broken;
 }
 
 void
@@ -337,7 +358,7 @@ vd_queue_break (VdQueue *queue, const char *reason)
 gboolean
 vd_queue_stopped (VdQueue *queue)
 {
-  return queue->stopping && queue->n_in_flight == 0 &&
+  return queue->stopping && vd_queue_in_flight (queue) == 0 &&
          !(running (queue) && has_again (queue));
 }
 
@@ -400,7 +421,7 @@ take_memory (VdQueue *queue, VdQueueCommand *command)
     .dirty = command->dirty,
     .dirty_ring = command->dirty != NULL && command->value,
   };
-  queue->epoch = new;
+  use_epoch (queue, new);
   queue->memory = command;
   memset (queue->cache, 0, sizeof queue->cache);
   queue->guard_generation = vd_guard_generation () - 1;

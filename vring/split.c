@@ -97,7 +97,16 @@ to_host (struct vring_desc desc)
   return desc;
 }
 
-static inline __attribute__ ((always_inline)) const char *
+static inline struct vring_desc
+load (const struct vring_desc *table, guint i)
+{
+  struct vring_desc desc;
+
+  vd_load_desc (&desc, table + i);
+  return to_host (desc);
+}
+
+static const char *
 walk_indirect (VdQueue *queue, VdChainBuilder *builder, struct vring_desc outer)
 {
   VdIndirect table;
@@ -126,17 +135,15 @@ walk_indirect (VdQueue *queue, VdChainBuilder *builder, struct vring_desc outer)
   return broken;
 }
 
-static inline __attribute__ ((always_inline)) const char *
+static const char *
 walk (VdQueue *queue, VdChainBuilder *builder, guint16 head)
 {
   guint i = head;
 
   for (;;) {
-    struct vring_desc desc;
+    struct vring_desc desc = load (descriptors (queue), i);
     const char *broken;
 
-    vd_load_desc (&desc, &descriptors (queue)[i]);
-    desc = to_host (desc);
     if (desc.flags & VRING_DESC_F_INDIRECT)
       return walk_indirect (queue, builder, desc);
     broken = vd_chain_append (builder, desc.addr, desc.len,
@@ -151,6 +158,36 @@ walk (VdQueue *queue, VdChainBuilder *builder, guint16 head)
       return "a chain is a loop";
     i = desc.next;
   }
+}
+
+/* A plain chain (VdPlain), in the ring or in an indirect table. */
+static inline __attribute__ ((always_inline)) bool
+walk_plain (VdQueue *queue, VdChain *chain, guint16 head)
+{
+  const struct vring_desc *table = descriptors (queue);
+  struct vring_desc desc = load (table, head);
+  guint32 size = queue->size;
+  VdPlain plain = { 0 };
+
+  if (desc.flags & VRING_DESC_F_INDIRECT) {
+    table = (const void *) vd_queue_cached (queue, desc.addr, desc.len);
+    size = desc.len / sizeof desc;
+    if (table == NULL || desc.len % sizeof desc != 0 ||
+        (desc.flags & VRING_DESC_F_NEXT))
+      return false;
+    desc = load (table, 0);
+  }
+  while (
+      vd_plain_append (&plain, queue, chain, desc.addr, desc.len, desc.flags)) {
+    if (!(desc.flags & VRING_DESC_F_NEXT)) {
+      vd_plain_end (&plain, chain);
+      return true;
+    }
+    if (desc.next >= size)
+      return false;
+    desc = load (table, desc.next);
+  }
+  return false;
 }
 
 /* How many chains wait, at most @max; reads the driver's index only if those
@@ -172,12 +209,24 @@ available (VdQueue *queue, guint max)
   return MIN (n, max);
 }
 
+/* Returns: what is wrong with a chain that is not plain, if anything. */
+static G_GNUC_NO_INLINE const char *
+walk_any (VdQueue *queue, VdChain *chain, guint16 head)
+{
+  VdChainBuilder builder;
+  const char *broken;
+
+  vd_chain_begin (&builder, chain);
+  broken = walk (queue, &builder, head);
+  vd_chain_end (&builder);
+  return broken;
+}
+
 /* Pops the chain of @head.  Returns: NULL if that broke the queue. */
-static VdChain *
+static inline __attribute__ ((always_inline)) VdChain *
 pop_head (VdQueue *queue, guint16 head)
 {
   VdChain *chain;
-  VdChainBuilder builder;
   const char *broken;
 
   if (head >= queue->size) {
@@ -190,15 +239,14 @@ pop_head (VdQueue *queue, guint16 head)
     return NULL;
   }
   chain->id = head;
-  vd_chain_begin (&builder, chain);
-  broken = walk (queue, &builder, head);
-  if (broken != NULL) {
-    vd_queue_return_slot (queue, chain);
-    vd_queue_break (queue, broken);
-    return NULL;
-  }
-  vd_chain_end (&builder);
-  return chain;
+  if (G_LIKELY (queue->plain && walk_plain (queue, chain, head)))
+    return chain;
+  broken = walk_any (queue, chain, head);
+  if (broken == NULL)
+    return chain;
+  vd_queue_return_slot (queue, chain);
+  vd_queue_break (queue, broken);
+  return NULL;
 }
 
 /* Pops what a predecessor had popped and not completed. */
@@ -221,7 +269,7 @@ pop_again (VdQueue *queue, VdChain **chains, guint max)
 static guint
 limit_tracked (VdQueue *queue, guint n)
 {
-  guint n_out = queue->n_in_flight + queue->n_batch;
+  guint n_out = vd_queue_in_flight (queue) + queue->n_batch;
 
   if (n > 0 && n_out >= queue->size) {
     vd_queue_break (queue, "more chains are in flight than the ring has");
@@ -233,26 +281,26 @@ limit_tracked (VdQueue *queue, guint n)
 static guint
 split_pop (VdQueue *queue, VdChain **chains, guint max)
 {
-  guint n;
+  const struct vring_avail *avail = avail_ring (queue);
+  guint n, i;
 
   if (G_UNLIKELY (queue->next_again < queue->n_again))
     return pop_again (queue, chains, max);
   n = available (queue, max);
   if (queue->inflight_part != NULL)
     n = limit_tracked (queue, n);
-  for (guint i = 0; i < n; i++) {
-    guint16 *at =
-        &avail_ring (queue)->ring[queue->next_avail & (queue->size - 1)];
-    guint16 head = vd_load16 (at, memory_order_relaxed);
+  for (i = 0; i < n; i++) {
+    guint at = (queue->next_avail + i) & (queue->size - 1);
+    guint16 head = vd_load16 (&avail->ring[at], memory_order_relaxed);
 
     chains[i] = pop_head (queue, head);
     if (chains[i] == NULL)
-      return i;
+      break;
     if (queue->inflight_part != NULL)
       vd_inflight_split_pop (queue, head);
-    queue->next_avail++;
   }
-  return n;
+  queue->next_avail += i;
+  return i;
 }
 
 static void
@@ -261,10 +309,11 @@ split_push (VdQueue *queue, const VdChain *chain, guint32 written)
   struct vring_used_elem *element =
       &used_ring (queue)->ring[queue->used_idx & (queue->size - 1)];
 
-  element->id = htole32 (chain->id);
-  element->len = htole32 (written);
-  dirty_used (queue, element, sizeof *element);
+  *element = (struct vring_used_elem){ htole32 (chain->id), htole32 (written) };
   queue->used_idx++;
+  if (G_LIKELY (!queue->recorded))
+    return;
+  dirty_used (queue, element, sizeof *element);
   if (queue->inflight_part != NULL)
     vd_inflight_split_push (queue, chain->id);
 }

@@ -5,32 +5,51 @@
  *
  * Requests have three descriptors and come in batches of 32.  Only the device's
  * side is timed: pop, complete, publish, notification test; no system call is
- * among it.  The baseline pops one element at a time: it walks the descriptors
- * through a list of regions into arrays on the stack, allocates an element,
- * writes the avail event, and pushes, publishes and tests for each.  Rounds of
- * all alternate; the medians are compared.
+ * among it.  The driver makes one and the same ring available again and again.
+ *
+ * The baseline does what libvhost-user does for each element: it looks for its
+ * avail index, writes the avail event, walks the descriptors through a search
+ * of the regions into an array on the stack, allocates an element and copies
+ * the array into it, walks the descriptors once more for a log that is off,
+ * asks whether requests are tracked, publishes, and tests for a notification.
+ * Samples of all alternate; their medians are compared.
  */
+#include <linux/virtio_config.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
-#include "tests/lib/ring.h"
+#include "tests/lib/guest.h"
 #include "vring/queue-private.h"
 
-#define BATCH     32
-#define RING_SIZE 256
-#define BATCHES   4000 /* in a round */
-#define ROUNDS    15
-#define MIB       (1ul << 20)
+#define BATCH       32
+#define REQUESTS    256 /* in a sample */
+#define DESCRIPTORS 3   /* of a request */
+#define RING_SIZE   1024
+#define PACKED_SIZE (REQUESTS * DESCRIPTORS) /* a sample wraps the ring */
+#define SAMPLES     20000
+#define MIB         (1ul << 20)
 
 typedef struct {
   VtGuest *guest;
-  VtRing *ring;
   VdMap *map;
   VdQueue *queue; /* NULL: the baseline */
-  guint16 last_avail, used_idx, signalled;
+  gboolean packed, wrap;
+  union {
+    void *desc;
+    struct vring_desc *split;
+    struct vring_packed_desc *packed_desc;
+  };
+  void *image; /* of the packed descriptors, made available */
+  struct vring_avail *avail;
+  struct vring_used *used;
   guint8 *buffers;
-  double ns[ROUNDS]; /* a request */
+  double ns[SAMPLES]; /* a request */
+
+  /* The baseline's queue. */
+  guint16 last_avail, shadow_avail, used_idx, signalled;
+  guint in_use;
+  volatile gboolean logging, tracking; /* it cannot know that they are off */
 } Subject;
 
 static guint64
@@ -51,18 +70,21 @@ handle (VdQueue *queue, VdChain **chains, guint n_chains, gpointer user_data)
 
 static const VdQueueOps ops = { .request_size = 256, .handle = handle };
 
-static void
+static guint
 serve_ours (Subject *subject)
 {
   VdQueue *queue = subject->queue;
   VdChain *chains[BATCH];
-  guint n = queue->ring_ops->pop (queue, chains, BATCH);
+  guint n, total = 0;
 
-  g_assert_cmpuint (n, ==, BATCH);
-  queue->ring_ops->notifications (queue, FALSE);
-  for (guint i = 0; i < n; i++)
-    vd_chain_complete (chains[i], (guint32) chains[i]->in_len);
-  queue->ring_ops->publish (queue);
+  while ((n = queue->ring_ops->pop (queue, chains, BATCH)) > 0) {
+    queue->ring_ops->notifications (queue, FALSE);
+    for (guint i = 0; i < n; i++)
+      vd_chain_complete (chains[i], 513);
+    queue->ring_ops->publish (queue);
+    total += n;
+  }
+  return total;
 }
 
 /* The baseline. */
@@ -70,16 +92,27 @@ serve_ours (Subject *subject)
 typedef struct {
   guint head, n_in, n_out;
   struct iovec *in, *out;
+  guint8 request[128]; /* what a device keeps of it */
 } Element;
 
-static void *
-translate (const Subject *subject, guint64 gpa, guint32 len)
+static G_GNUC_NO_INLINE void *
+translate (const Subject *subject, guint64 gpa, guint64 *len)
 {
-  for (guint i = 0; i < subject->guest->regions->len; i++) {
-    const VtRegion *region = subject->guest->regions->pdata[i];
+  GPtrArray *regions = subject->guest->regions;
+  guint low = 0, high = regions->len;
 
-    if (gpa >= region->gpa && gpa + len <= region->gpa + region->size)
+  while (low < high) {
+    guint middle = (low + high) / 2;
+    const VtRegion *region = regions->pdata[middle];
+
+    if (gpa < region->gpa)
+      high = middle;
+    else if (gpa >= region->gpa + region->size)
+      low = middle + 1;
+    else {
+      *len = MIN (*len, region->gpa + region->size - gpa);
       return region->ptr + (gpa - region->gpa);
+    }
   }
   return NULL;
 }
@@ -95,103 +128,219 @@ element_new (guint head, const struct iovec *iov, guint n_out, guint n_in)
   element->n_in = n_in;
   element->out = (struct iovec *) (element + 1);
   element->in = element->out + n_out;
-  memcpy (element->out, iov, n_out * sizeof *iov);
-  memcpy (element->in, iov + n_out, n_in * sizeof *iov);
+  for (guint i = 0; i < n_out; i++)
+    element->out[i] = iov[i];
+  for (guint i = 0; i < n_in; i++)
+    element->in[i] = iov[n_out + i];
   return element;
+}
+
+/* One descriptor, which may take several parts of memory. */
+static gboolean
+map_descriptor (const Subject *subject, struct iovec *iov, guint *n_iov,
+                guint64 gpa, guint64 len)
+{
+  while (len > 0) {
+    guint64 n = len;
+
+    if (*n_iov == 1024)
+      return FALSE;
+    iov[*n_iov].iov_base = translate (subject, gpa, &n);
+    iov[*n_iov].iov_len = n;
+    if (iov[(*n_iov)++].iov_base == NULL)
+      return FALSE;
+    gpa += n;
+    len -= n;
+  }
+  return TRUE;
+}
+
+static gboolean
+has_avail (Subject *subject)
+{
+  if (subject->shadow_avail == subject->last_avail)
+    subject->shadow_avail =
+        vd_load16 (&subject->avail->idx, memory_order_relaxed);
+  return subject->shadow_avail != subject->last_avail;
 }
 
 static G_GNUC_NO_INLINE Element *
 pop_one (Subject *subject)
 {
-  VtRing *ring = subject->ring;
+  const volatile struct vring_desc *desc = subject->split;
   struct iovec iov[1024];
   guint n_out = 0, n_in = 0;
   guint16 head, i;
 
-  if (vd_load16 (&ring->avail->idx, memory_order_acquire) ==
-      subject->last_avail)
+  if (!has_avail (subject) || subject->in_use >= RING_SIZE)
     return NULL;
-  head = i = ring->avail->ring[subject->last_avail++ % RING_SIZE];
-  vd_store16 (&ring->used->ring[RING_SIZE], subject->last_avail,
+  atomic_thread_fence (memory_order_acquire);
+  vd_store16 (&subject->used->ring[RING_SIZE], subject->last_avail,
               memory_order_relaxed);
+  head = i = subject->avail->ring[subject->last_avail++ % RING_SIZE];
   for (;;) {
-    const volatile struct vring_desc *desc = &ring->desc[i];
+    guint *n_iov = desc[i].flags & VRING_DESC_F_WRITE ? &n_in : &n_out;
 
-    iov[n_out + n_in].iov_base = translate (subject, desc->addr, desc->len);
-    iov[n_out + n_in].iov_len = desc->len;
-    if (desc->flags & VRING_DESC_F_WRITE)
-      n_in++;
-    else
-      n_out++;
-    if (!(desc->flags & VRING_DESC_F_NEXT))
-      return element_new (head, iov, n_out, n_in);
-    i = desc->next;
+    if (i >= RING_SIZE || n_in + n_out > RING_SIZE ||
+        !map_descriptor (subject, n_iov == &n_in ? iov + n_out : iov, n_iov,
+                         desc[i].addr, desc[i].len))
+      return NULL;
+    if (!(desc[i].flags & VRING_DESC_F_NEXT))
+      break;
+    i = desc[i].next;
+    atomic_thread_fence (memory_order_release);
+  }
+  subject->in_use++;
+  return subject->tracking ? NULL : element_new (head, iov, n_out, n_in);
+}
+
+static G_GNUC_NO_INLINE void
+log_write (Subject *subject, guint64 gpa, guint64 len)
+{
+  if (subject->logging)
+    abort ();
+}
+
+static void
+log_element (Subject *subject, const Element *element, guint32 len)
+{
+  const volatile struct vring_desc *desc = subject->split;
+  guint16 i = (guint16) element->head;
+
+  while (len > 0) {
+    if (desc[i].flags & VRING_DESC_F_WRITE) {
+      guint32 n = MIN (desc[i].len, len);
+
+      log_write (subject, desc[i].addr, n);
+      len -= n;
+    }
+    if (!(desc[i].flags & VRING_DESC_F_NEXT))
+      return;
+    i = desc[i].next;
   }
 }
 
 static G_GNUC_NO_INLINE void
-push_one (Subject *subject, Element *element)
+push_one (Subject *subject, Element *element, guint32 len)
 {
-  VtRing *ring = subject->ring;
-  guint16 old, event;
+  struct vring_used_elem *used =
+      &subject->used->ring[subject->used_idx % RING_SIZE];
 
-  ring->used->ring[subject->used_idx % RING_SIZE].id = element->head;
-  ring->used->ring[subject->used_idx % RING_SIZE].len = 512;
-  atomic_thread_fence (memory_order_seq_cst);
-  vd_store16 (&ring->used->idx, ++subject->used_idx, memory_order_release);
-  atomic_thread_fence (memory_order_seq_cst);
-  event = vd_load16 (&ring->avail->ring[RING_SIZE], memory_order_relaxed);
-  old = subject->signalled;
-  subject->signalled = subject->used_idx;
-  if (vring_need_event (event, subject->used_idx, old))
-    atomic_signal_fence (memory_order_seq_cst); /* the call, left out */
+  log_element (subject, element, len);
+  used->id = element->head;
+  used->len = len;
+  log_write (subject, 0, sizeof *used);
+  atomic_thread_fence (memory_order_release);
+  if (subject->tracking)
+    abort ();
+  vd_store16 (&subject->used->idx, ++subject->used_idx, memory_order_relaxed);
+  log_write (subject, 0, sizeof subject->used_idx);
+  subject->in_use--;
   free (element);
 }
 
-static void
+static G_GNUC_NO_INLINE gboolean
+notify_one (Subject *subject)
+{
+  guint16 old = subject->signalled;
+
+  atomic_thread_fence (memory_order_seq_cst);
+  subject->signalled = subject->used_idx;
+  return vring_need_event (
+      vd_load16 (&subject->avail->ring[RING_SIZE], memory_order_relaxed),
+      subject->used_idx, old);
+}
+
+static guint
 serve_baseline (Subject *subject)
 {
   Element *element;
+  guint n = 0;
 
-  while ((element = pop_one (subject)) != NULL)
-    push_one (subject, element);
+  for (; (element = pop_one (subject)) != NULL; n++) {
+    push_one (subject, element, 513);
+    notify_one (subject);
+  }
+  return n;
 }
 
 /* The driver, and the clock. */
 
+/* Makes the whole ring available; the device is never to notify. */
 static void
-add_batch (Subject *subject)
+make_available (Subject *subject)
 {
-  for (guint i = 0; i < BATCH; i++) {
-    guint8 *at = subject->buffers + i * 2048;
-    const VtBuf bufs[] = { { at, 16, FALSE },
-                           { at + 512, 512, TRUE },
-                           { at + 1024, 1, TRUE } };
+  if (subject->packed) {
+    struct vring_packed_desc *image = subject->image;
 
-    g_assert_true (vt_ring_add (subject->ring, bufs, 3, subject));
+    subject->wrap = !subject->wrap;
+    for (guint i = 0; i < PACKED_SIZE; i++)
+      image[i].flags ^=
+          1u << VRING_PACKED_DESC_F_AVAIL | 1u << VRING_PACKED_DESC_F_USED;
+    memcpy (subject->desc, image, PACKED_SIZE * sizeof *image);
+  } else {
+    guint16 next = subject->avail->idx + REQUESTS;
+
+    subject->avail->ring[RING_SIZE] = next + RING_SIZE;
+    vd_store16 (&subject->avail->idx, next, memory_order_release);
   }
-  vt_ring_publish (subject->ring);
 }
 
 static double
-run_round (Subject *subject)
+take_sample (Subject *subject)
 {
-  guint64 total = 0;
+  guint64 start, end;
+  guint n;
 
-  for (guint i = 0; i < BATCHES; i++) {
-    guint64 start;
+  make_available (subject);
+  start = now_ns ();
+  n = subject->queue != NULL ? serve_ours (subject) : serve_baseline (subject);
+  end = now_ns ();
+  g_assert_cmpuint (n, ==, REQUESTS);
+  return (double) (end - start) / REQUESTS;
+}
 
-    add_batch (subject);
-    start = now_ns ();
-    if (subject->queue != NULL)
-      serve_ours (subject);
-    else
-      serve_baseline (subject);
-    total += now_ns () - start;
-    for (guint j = 0; j < BATCH; j++)
-      g_assert_nonnull (vt_ring_get (subject->ring, NULL));
-  }
-  return (double) total / BATCHES / BATCH;
+static void
+fill_split (Subject *subject)
+{
+  for (guint i = 0; i < REQUESTS; i++)
+    for (guint j = 0; j < DESCRIPTORS; j++) {
+      guint at = i * DESCRIPTORS + j;
+
+      subject->split[at] = (struct vring_desc){
+        .addr = vt_guest_gpa (subject->guest,
+                              subject->buffers + i * 2048 + j * 512),
+        .len = j == 0   ? 16
+               : j == 1 ? 512
+                        : 1,
+        .flags = (j > 0 ? VRING_DESC_F_WRITE : 0) |
+                 (j + 1 < DESCRIPTORS ? VRING_DESC_F_NEXT : 0),
+        .next = (guint16) (at + 1),
+      };
+    }
+  for (guint i = 0; i < RING_SIZE; i++)
+    subject->avail->ring[i] = (guint16) (i % REQUESTS * DESCRIPTORS);
+}
+
+/* The same with the packed ring's fields, for a wrap counter of 0. */
+static void
+fill_packed (Subject *subject)
+{
+  struct vring_packed_desc *image = g_new (struct vring_packed_desc, RING_SIZE);
+
+  fill_split (subject);
+  for (guint i = 0; i < PACKED_SIZE; i++)
+    image[i] = (struct vring_packed_desc){
+      .addr = subject->split[i].addr,
+      .len = subject->split[i].len,
+      .id = (guint16) (i / DESCRIPTORS),
+      .flags = subject->split[i].flags | 1u << VRING_PACKED_DESC_F_USED,
+    };
+  memset (subject->desc, 0, RING_SIZE * sizeof *image);
+  subject->avail->flags = subject->avail->idx = 0;
+  ((struct vring_packed_desc_event *) subject->avail)->flags =
+      VRING_PACKED_EVENT_FLAG_DISABLE;
+  subject->image = image;
 }
 
 static VdMap *
@@ -212,34 +361,47 @@ map_guest (VtGuest *guest)
 }
 
 static void
-subject_init (Subject *subject, VtRingFlags flags, gboolean ours)
+make_queue (Subject *subject)
 {
-  subject->guest = vt_guest_new (MIB);
-  subject->ring = vt_ring_new (subject->guest, 0, RING_SIZE, flags);
-  vt_guest_add (subject->guest, 0x80000000, 0x60000000, MIB, 0);
-  subject->buffers = vt_guest_alloc (subject->guest, BATCH * 2048, 4096);
-  vt_ring_set_interrupts (subject->ring, FALSE);
-  subject->map = map_guest (subject->guest);
-  if (ours) {
-    const VtRing *ring = subject->ring;
-    const VdQueueSetup setup = {
-      .size = RING_SIZE,
-      .desc = vt_guest_uva (subject->guest, ring->desc),
-      .avail = vt_guest_uva (subject->guest, ring->avail),
-      .used = vt_guest_uva (subject->guest, ring->used),
-      .base = vt_ring_base (subject->ring),
-      .features = 1ull << VIRTIO_RING_F_EVENT_IDX |
-                  (flags & VT_RING_PACKED ? 1ull << 34 : 0),
-      .enabled = TRUE,
-      .map = subject->map,
-      .kick_fd = -1,
-      .call = VD_NOTIFIER_INIT,
-      .err = VD_NOTIFIER_INIT,
-    };
+  const VdQueueSetup setup = {
+    .size = subject->packed ? PACKED_SIZE : RING_SIZE,
+    .desc = vt_guest_uva (subject->guest, subject->desc),
+    .avail = vt_guest_uva (subject->guest, subject->avail),
+    .used = vt_guest_uva (subject->guest, subject->used),
+    .base = subject->packed ? 0x80008000 : 0,
+    .features = 1ull << VIRTIO_RING_F_EVENT_IDX |
+                (subject->packed ? 1ull << VIRTIO_F_RING_PACKED : 0),
+    .enabled = TRUE,
+    .map = subject->map,
+    .kick_fd = -1,
+    .call = VD_NOTIFIER_INIT,
+    .err = VD_NOTIFIER_INIT,
+  };
 
-    subject->queue = vd_queue_new (&setup, &ops, NULL, NULL, NULL);
-    g_assert_nonnull (subject->queue);
-  }
+  subject->queue = vd_queue_new (&setup, &ops, NULL, NULL, NULL);
+  g_assert_nonnull (subject->queue);
+}
+
+/* The rings lie in one region, the buffers in another, as they may. */
+static void
+subject_init (Subject *subject, gboolean ours, gboolean packed)
+{
+  VtGuest *guest = vt_guest_new (MIB);
+
+  subject->guest = guest;
+  subject->packed = packed;
+  subject->desc = vt_guest_alloc (guest, RING_SIZE * 16, 4096);
+  subject->avail = vt_guest_alloc (guest, 6 + RING_SIZE * 2, 4096);
+  subject->used = vt_guest_alloc (guest, 6 + RING_SIZE * 8, 4096);
+  vt_guest_add (guest, 0x80000000, 0x60000000, MIB, 0);
+  subject->buffers = vt_guest_alloc (guest, REQUESTS * 2048, 4096);
+  subject->map = map_guest (guest);
+  if (packed)
+    fill_packed (subject);
+  else
+    fill_split (subject);
+  if (ours)
+    make_queue (subject);
 }
 
 static int
@@ -253,32 +415,30 @@ compare (const void *a, const void *b)
 static double
 median (Subject *subject)
 {
-  qsort (subject->ns, ROUNDS, sizeof *subject->ns, compare);
-  return subject->ns[ROUNDS / 2];
+  qsort (subject->ns, SAMPLES, sizeof *subject->ns, compare);
+  return subject->ns[SAMPLES / 2];
 }
 
 int
 main (void)
 {
   static const char *const names[] = { "baseline", "split", "packed" };
-  Subject subjects[G_N_ELEMENTS (names)] = { 0 };
+  static Subject subjects[G_N_ELEMENTS (names)];
   double baseline;
 
-  subject_init (&subjects[0], VT_RING_EVENT_IDX, FALSE);
-  subject_init (&subjects[1], VT_RING_EVENT_IDX, TRUE);
-  subject_init (&subjects[2], VT_RING_EVENT_IDX | VT_RING_PACKED, TRUE);
-  for (guint round = 0; round < ROUNDS; round++)
+  for (guint i = 0; i < G_N_ELEMENTS (subjects); i++)
+    subject_init (&subjects[i], i > 0, i > 1);
+  for (guint n = 0; n < SAMPLES; n++)
     for (guint i = 0; i < G_N_ELEMENTS (subjects); i++)
-      subjects[i].ns[round] = run_round (&subjects[i]);
+      subjects[i].ns[n] = take_sample (&subjects[i]);
   baseline = median (&subjects[0]);
-  printf (
-      "pop + complete, 3 descriptors, batches of %u, medians of %u rounds\n",
-      BATCH, ROUNDS);
+  printf ("pop + complete, %u descriptors, batches of %u, %u samples\n",
+          DESCRIPTORS, BATCH, SAMPLES);
   for (guint i = 0; i < G_N_ELEMENTS (subjects); i++) {
     double ns = median (&subjects[i]);
 
-    printf ("%-8s %6.1f ns a request (%.1f to %.1f), %.1fx\n", names[i], ns,
-            subjects[i].ns[0], subjects[i].ns[ROUNDS - 1], baseline / ns);
+    printf ("%-8s median %5.1f ns a request, best %5.1f, %.1fx\n", names[i], ns,
+            subjects[i].ns[0], baseline / ns);
   }
   return 0;
 }
