@@ -37,6 +37,7 @@ static_assert (sizeof (VdBlkRequest) <= 4096, "VdQueueOps.request_size");
 static const char *const cache_modes[] = { "writeback", "writethrough", "none",
                                            "unsafe", NULL };
 static const char *const engines[] = { "auto", "io_uring", "threads", NULL };
+static const char *const on_errors[] = { "report", "stop", NULL };
 static const char *const locks[] = { "auto", "off", NULL };
 
 static const VdKey blk_keys[] = {
@@ -81,6 +82,38 @@ static const VdKey blk_keys[] = {
     .fallback = "auto",
     .help = "how calls on the image are made",
     .choices = engines },
+  { .name = "on-error",
+    .type = VD_KEY_ENUM,
+    .fallback = "report",
+    .help = "stop: the guest waits until the key-files are read again",
+    .choices = on_errors,
+    .flags = VD_KEY_LIVE },
+  { .name = "on-enospc",
+    .type = VD_KEY_ENUM,
+    .fallback = "stop",
+    .help = "stop: the guest waits until there is room again",
+    .choices = on_errors,
+    .flags = VD_KEY_LIVE },
+  { .name = "iops",
+    .type = VD_KEY_UINT,
+    .help = "requests a second at most",
+    .min = 1,
+    .flags = VD_KEY_LIVE },
+  { .name = "iops-burst",
+    .type = VD_KEY_UINT,
+    .help = "requests at once after a rest; by default a tenth of iops",
+    .min = 1,
+    .flags = VD_KEY_LIVE },
+  { .name = "bps",
+    .type = VD_KEY_SIZE,
+    .help = "bytes that are read and written a second at most",
+    .min = VD_SECTOR,
+    .flags = VD_KEY_LIVE },
+  { .name = "bps-burst",
+    .type = VD_KEY_SIZE,
+    .help = "bytes at once after a rest; by default a tenth of bps",
+    .min = VD_SECTOR,
+    .flags = VD_KEY_LIVE },
   /* qemu asks for as many as the guest has CPUs and fails if there are fewer. */
   { .name = "queues",
     .type = VD_KEY_UINT,
@@ -179,6 +212,19 @@ open_queues (VdBlk *blk, guint n_queues)
     blk->queues[i].blk = blk;
 }
 
+static void
+take_live_keys (VdBlk *blk, VdOptions *options)
+{
+  atomic_store (&blk->stop_on_error,
+                choice (options, "on-error", on_errors) == 1);
+  atomic_store (&blk->stop_on_enospc,
+                choice (options, "on-enospc", on_errors) == 1);
+  vd_bucket_set (&blk->throttle.requests, vd_options_uint (options, "iops"),
+                 vd_options_uint (options, "iops-burst"));
+  vd_bucket_set (&blk->throttle.bytes, vd_options_uint (options, "bps"),
+                 vd_options_uint (options, "bps-burst"));
+}
+
 static VdDevice *
 blk_open (VdOptions *options, GError **error)
 {
@@ -201,6 +247,7 @@ blk_open (VdOptions *options, GError **error)
   blk->parent.resubmits = TRUE; /* a read or write done twice is the same */
   open_queues (blk, (guint) vd_options_uint (options, "queues"));
   vd_blk_shape (blk, options);
+  take_live_keys (blk, options);
   vd_blk_watch_size (blk, options);
   if (blk->cache == VD_CACHE_UNSAFE)
     g_message ("%s: cache=unsafe: flushes of the guest do nothing; a crash of "
@@ -224,7 +271,13 @@ blk_close (VdDevice *dev)
 static gboolean
 blk_reload (VdDevice *dev, VdOptions *options, GError **error)
 {
-  return vd_blk_reload_size ((VdBlk *) dev, options, error);
+  VdBlk *blk = (VdBlk *) dev;
+
+  if (!vd_blk_reload_size (blk, options, error))
+    return FALSE;
+  take_live_keys (blk, options);
+  vd_hold_resume (blk);
+  return TRUE;
 }
 
 /* A driver's life. */
@@ -280,6 +333,7 @@ blk_queue_start (VdQueue *vq, gpointer user_data)
   queue->worker = vd_queue_worker (vq);
   vd_policy_init (&queue->policy, blk->engine,
                   vd_worker_has_uring (queue->worker), blk->image);
+  vd_hold_init (&queue->hold);
   vd_queue_set_data (vq, queue);
   return vd_bounce_open (&queue->bounce, blk->image);
 }
@@ -293,12 +347,55 @@ blk_queue_stop (VdQueue *vq, gpointer user_data)
 }
 
 static void
+blk_queue_drain (VdQueue *vq, gpointer user_data)
+{
+  vd_hold_drain (vd_queue_data (vq));
+}
+
+static guint64
+now_ns (void)
+{
+  return (guint64) g_get_monotonic_time () * 1000;
+}
+
+/* How many requests the limits let begin. */
+static guint
+blk_allows (VdBlkQueue *queue)
+{
+  guint64 wait_ns;
+  guint n = vd_throttle_allows (&queue->blk->throttle, now_ns (), VD_BATCH_MAX,
+                                &wait_ns);
+
+  if (n == 0) {
+    vd_blk_add (&queue->stats.throttled, 1);
+    vd_worker_wake_after (queue->worker, wait_ns);
+  }
+  return n;
+}
+
+static guint
+blk_wants (VdQueue *vq, gpointer user_data)
+{
+  VdBlkQueue *queue = vd_queue_data (vq);
+
+  if (G_UNLIKELY (queue->hold.n > 0) && vd_hold_waits (queue))
+    return 0;
+  if (G_UNLIKELY (vd_throttle_is_on (&queue->blk->throttle)))
+    return blk_allows (queue);
+  return VD_BATCH_MAX;
+}
+
+static void
 blk_handle (VdQueue *vq, VdChain **chains, guint n_chains, gpointer user_data)
 {
   VdBlkQueue *queue = vd_queue_data (vq);
 
+  queue->batch_bytes = 0;
   for (guint i = 0; i < n_chains; i++)
     vd_blk_serve (queue, chains[i]);
+  if (G_UNLIKELY (vd_throttle_is_on (&queue->blk->throttle)))
+    vd_throttle_take (&queue->blk->throttle, now_ns (), n_chains,
+                      queue->batch_bytes);
 }
 
 const VdDeviceOps vd_blk_ops = {
@@ -309,6 +406,8 @@ const VdDeviceOps vd_blk_ops = {
     .request_size = sizeof (VdBlkRequest),
     .start = blk_queue_start,
     .stop = blk_queue_stop,
+    .wants = blk_wants,
+    .drain = blk_queue_drain,
     .handle = blk_handle,
   },
   .check = blk_check,

@@ -5,7 +5,8 @@
  * blk.c is the device as the server sees it, shape.c what the driver sees of it,
  * cache.c what makes writes durable, io.c the life of requests, zero.c their
  * DISCARD and WRITE_ZEROES, bounce.c their detour where O_DIRECT wants aligned
- * buffers, resize.c another size, stats.c what was counted.
+ * buffers, hold.c what waits instead of failing, throttle.c the rate limits,
+ * resize.c another size, stats.c what was counted.
  */
 #pragma once
 
@@ -13,9 +14,11 @@
 #include <stdbool.h>
 
 #include "devices/blk/flush.h"
+#include "devices/blk/hold.h"
 #include "devices/blk/image.h"
 #include "devices/blk/policy.h"
 #include "devices/blk/request.h"
+#include "devices/blk/throttle.h"
 #include "devices/blk/watch.h"
 #include "devices/device.h"
 
@@ -25,10 +28,6 @@ typedef enum {
   VD_CACHE_NONE,   /* write-back with O_DIRECT */
   VD_CACHE_UNSAFE, /* flushes do nothing */
 } VdCacheMode;
-
-typedef struct VdBlk VdBlk;
-typedef struct VdBlkQueue VdBlkQueue;
-typedef struct VdBlkRequest VdBlkRequest;
 
 /* What requests are counted as. */
 typedef enum {
@@ -49,6 +48,7 @@ typedef struct {
   atomic_uint_fast64_t errors[VD_BLK_N_COUNTS]; /* answered IOERR or UNSUPP */
   atomic_uint_fast64_t calls[VD_N_ROUTES];      /* on the image, by route */
   atomic_uint_fast64_t bounced;                 /* requests */
+  atomic_uint_fast64_t throttled;               /* times that a limit was met */
 } VdBlkStats;
 
 /* QUEUE: adds to a counter that only this thread writes. */
@@ -77,6 +77,8 @@ struct VdBlkQueue {
   VdWorker *worker;
   VdPolicy policy;
   VdBounce bounce;
+  VdHold hold;
+  guint64 batch_bytes; /* of reads and writes that began in this batch */
   VdBlkStats stats;
 } __attribute__ ((aligned (64)));
 
@@ -98,6 +100,9 @@ struct VdBlkRequest {
   guint zero_method; /* for the current range: zero.c */
   struct iovec zero_iov;
   VdBlkRequest *next_bounced;
+  bool held, held_for_room; /* hold.c */
+  guint n_drains;           /* of the queue, when the request began */
+  VdBlkRequest *next_held;
   VdFlush flush;
   VdBlkCommand cmd;
 };
@@ -116,13 +121,17 @@ struct VdBlk {
   /* Any thread. */
   atomic_bool write_through; /* the effective mode: cache.c */
   atomic_bool no_discard, no_punch, no_zero_range; /* refused by the image */
+  atomic_bool stop_on_error, stop_on_enospc;
+  atomic_uint n_resumes; /* hold.c */
   VdFlusher flusher;
+  VdThrottle throttle;
 
   /* CONTROL. */
   guint64 acked;
   GSList *toggles; /* VdToggle under way: cache.c */
   VdWatch *watch;  /* NULL: nothing tells of another size */
   bool size_lost;  /* told already */
+  bool told_held;  /* that requests wait */
 };
 
 static inline bool

@@ -76,6 +76,15 @@ run_timed (VdPolicy *policy, const VdCall *call)
   return res;
 }
 
+/* Hands a call's result on.  Returns: whether there is another call to make. */
+static bool
+deliver (VdBlkRequest *req, int res)
+{
+  if (G_UNLIKELY (res < 0 || req->held) && vd_hold_takes (req, res))
+    return false;
+  return req->next (req, res);
+}
+
 static void
 task_done (VdOp *op, int res)
 {
@@ -86,7 +95,7 @@ task_done (VdOp *op, int res)
     vd_call_by_thread (req->queue->worker, &req->task);
     return;
   }
-  if (req->next (req, res))
+  if (deliver (req, res))
     vd_blk_pump (req);
 }
 
@@ -130,7 +139,7 @@ vd_blk_pump (VdBlkRequest *req)
   int res;
 
   while (start_call (req, &res))
-    if (!req->next (req, res))
+    if (!deliver (req, res))
       return;
 }
 
@@ -241,6 +250,7 @@ start_data (VdBlkRequest *req, VdCallKind kind, int flags)
     vd_blk_finish (req, VIRTIO_BLK_S_OK);
     return;
   }
+  req->queue->batch_bytes += req->cmd.len;
   req->task.call = (VdCall){
     .kind = kind,
     .fd = req->queue->blk->image->fd,
@@ -312,7 +322,8 @@ vd_blk_serve (VdBlkQueue *queue, VdChain *chain)
   req->chain = chain;
   req->task.op.done = task_done;
   req->done = 0;
-  req->background = req->durable = false;
+  req->background = req->durable = req->held = false;
+  req->n_drains = queue->hold.n_drains;
   status = parse (req);
   if (status == VD_BLK_NO_STATUS) {
     vd_queue_break (queue->queue, "a request has no byte for its status");

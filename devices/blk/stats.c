@@ -56,5 +56,7 @@ vd_blk_dump (VdDevice *dev, GString *text)
     append (text, routes[i], "-calls",
             sum (blk, offsetof (VdBlkStats, calls[i])));
   append (text, "bounced", "", sum (blk, offsetof (VdBlkStats, bounced)));
+  append (text, "throttled", "", sum (blk, offsetof (VdBlkStats, throttled)));
+  append (text, "waiting-for-image", "", blk->told_held);
   append (text, "fdatasyncs", "", atomic_load (&blk->flusher.n_syncs));
 }

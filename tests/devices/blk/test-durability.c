@@ -60,7 +60,8 @@ start (Fixture *f, const char *cache, guint64 features)
   g_autoptr (GError) error = NULL;
 
   f->rig = vt_rig_open (f->guest, &vd_blk_ops, &error, "image", f->fs->path,
-                        "engine", f->engine, "cache", cache, NULL);
+                        "engine", f->engine, "cache", cache, "on-enospc",
+                        "report", NULL);
   g_assert_no_error (error);
   atomic_store (&f->faults->n_events, 0); /* of the probing */
   vt_rig_start (f->rig, f->rig->dev->features & features);
