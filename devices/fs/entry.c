@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "vring/fd.h"
+
 #ifndef STATX_MNT_ID
 #define STATX_MNT_ID 0x1000 /* Linux 5.8 */
 #endif
@@ -18,7 +20,7 @@ vd_fs_statx (int fd, const char *name, guint mask, struct statx *ret)
 {
   const int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH;
 
-  mask |= STATX_BASIC_STATS | STATX_MNT_ID | STATX_MNT_ID_UNIQUE;
+  mask |= STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID | STATX_MNT_ID_UNIQUE;
   return statx (fd, name, flags, mask, ret) < 0 ? -errno : 0;
 }
 
@@ -106,49 +108,137 @@ fill_entry (const VdFs *fs, const VdFsKey *parent, guint64 nodeid,
     ret->attr.flags |= VD_FUSE_ATTR_SUBMOUNT;
 }
 
-int
-vd_fs_lookup_fd (VdFs *fs, const VdFsKey *parent, int fd, VdFuseEntryOut *ret,
-                 struct statx *ret_stx)
+/* What a lookup of @name in @parent found. */
+static VdFsFound
+found_at (VdFs *fs, VdFsInode *parent, const char *name, int fd,
+          const struct statx *stx)
 {
+  VdFsFound found = {
+    .key = vd_fs_statx_key (stx),
+    .type = stx->stx_mode & S_IFMT,
+    .fd = fd,
+  };
+
+  if (name != NULL &&
+      vd_fs_pins_needs_place (&fs->inodes.pins, found.key.mount)) {
+    found.parent = vd_fs_inode_nodeid (parent);
+    found.name = name;
+  }
+  return found;
+}
+
+/* Adds what was @found, with a proof that is asked of @fd and @name.
+ * Returns: 0 or -errno. */
+static int
+add_proven (VdFs *fs, VdFsFound *found, int fd, const char *name,
+            const struct statx *stx, guint64 *ret_nodeid)
+{
+  VdFsProof proof = { 0 };
+  int r = vd_fs_pins_prove (&fs->inodes.pins, found->key.mount, fd, name, stx,
+                            &proof);
+
+  if (r < 0)
+    return r;
+  found->proof = &proof;
+  r = vd_fs_inodes_add (&fs->inodes, found, ret_nodeid);
+  found->proof = NULL;
+  vd_fs_proof_clear (&proof);
+  return r;
+}
+
+int
+vd_fs_lookup_fd (VdFs *fs, VdFsInode *parent, const char *name, int fd,
+                 VdFuseEntryOut *ret, struct statx *ret_stx)
+{
+  VdFsFound found;
   guint64 nodeid;
-  VdFsKey key;
   int r = vd_fs_statx (fd, "", 0, ret_stx);
 
   if (r < 0) {
     close (fd);
     return r;
   }
-  key = vd_fs_statx_key (ret_stx);
-  r = vd_fs_inodes_add (&fs->inodes, &key, ret_stx->stx_mode & S_IFMT, fd,
-                        &nodeid);
+  found = found_at (fs, parent, name, fd, ret_stx);
+  if (found.key.mount != parent->key.mount && found.type == S_IFDIR)
+    vd_fs_pins_add_mount (&fs->inodes.pins, found.key.mount, fd);
+  r = vd_fs_inodes_add (&fs->inodes, &found, &nodeid);
+  if (r == -EAGAIN) {
+    r = add_proven (fs, &found, fd, "", ret_stx, &nodeid);
+    vd_clear_fd (&found.fd);
+  }
   if (r < 0)
     return r;
-  fill_entry (fs, parent, nodeid, ret_stx, ret);
+  fill_entry (fs, &parent->key, nodeid, ret_stx, ret);
   return 0;
+}
+
+/* Looks up without opening anything: what is known already, and, if descriptors
+ * are @scarce, also what is not.
+ * Returns: 0 or -errno, after which opening it is worth trying. */
+static int
+lookup_name (VdFs *fs, VdFsInode *parent, const char *name, gboolean scarce,
+             const struct statx *stx, guint64 *ret_nodeid)
+{
+  VdFsPins *pins = &fs->inodes.pins;
+  VdFsFound found = found_at (fs, parent, name, -1, stx);
+  int r = vd_fs_inodes_find (&fs->inodes, &found, ret_nodeid);
+
+  if (r == -ENOENT && scarce &&
+      (found.key.mount == parent->key.mount ||
+       vd_fs_pins_knows_mount (pins, found.key.mount)))
+    r = -EAGAIN;
+  return r == -EAGAIN
+             ? add_proven (fs, &found, parent->fd, name, stx, ret_nodeid)
+             : r;
 }
 
 int
 vd_fs_lookup (VdFs *fs, VdFsInode *parent, const char *name, gboolean known,
               VdFuseEntryOut *ret)
 {
+  gboolean scarce = vd_fs_pins_tight (&fs->inodes);
   struct statx stx;
   int fd, r;
 
-  if (known) {
-    VdFsKey key;
+  if (known || scarce) {
     guint64 nodeid;
 
     r = vd_fs_statx (parent->fd, name, 0, &stx);
     if (r < 0)
       return r;
-    key = vd_fs_statx_key (&stx);
-    /* The inode of a known key is held open, so this is that very file. */
-    nodeid = vd_fs_inodes_find (&fs->inodes, &key);
-    if (nodeid != 0) {
+    if (lookup_name (fs, parent, name, scarce, &stx, &nodeid) == 0) {
       fill_entry (fs, &parent->key, nodeid, &stx, ret);
       return 0;
     }
   }
   fd = vd_fs_jail_child (&fs->jail, parent->fd, name);
-  return fd < 0 ? fd : vd_fs_lookup_fd (fs, &parent->key, fd, ret, &stx);
+  if (vd_fs_budget_retry (&fs->budget, fd))
+    fd = vd_fs_jail_child (&fs->jail, parent->fd, name);
+  return fd < 0 ? fd : vd_fs_lookup_fd (fs, parent, name, fd, ret, &stx);
+}
+
+void
+vd_fs_renamed (VdFs *fs, VdFsInode *parent, const char *name)
+{
+  VdFsProof birth = { 0 };
+  VdFsFound found;
+  struct statx stx;
+
+  if (!vd_fs_pins_needs_place (&fs->inodes.pins, parent->key.mount) ||
+      vd_fs_statx (parent->fd, name, 0, &stx) < 0 ||
+      vd_fs_proof_birth (&stx, &birth) < 0)
+    return;
+  found = found_at (fs, parent, name, -1, &stx);
+  found.proof = &birth;
+  vd_fs_inodes_moved (&fs->inodes, &found);
+}
+
+int
+vd_fs_reopen (VdFs *fs, int fd, int flags)
+{
+  int r = vd_fs_jail_reopen (&fs->jail, fd, flags);
+
+  if (vd_fs_budget_retry (&fs->budget, r))
+    r = vd_fs_jail_reopen (&fs->jail, fd, flags);
+  return r;
 }

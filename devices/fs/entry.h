@@ -30,6 +30,14 @@ int vd_fs_lookup (VdFs *fs, VdFsInode *parent, const char *name, gboolean known,
                   VdFuseEntryOut *ret);
 
 /* The same for an open file that may have no name.
- * @fd: (transfer full): O_PATH */
-int vd_fs_lookup_fd (VdFs *fs, const VdFsKey *parent, int fd,
+ * @fd: (transfer full): O_PATH
+ * @name: in @parent, or NULL */
+int vd_fs_lookup_fd (VdFs *fs, VdFsInode *parent, const char *name, int fd,
                      VdFuseEntryOut *ret, struct statx *ret_stx);
+
+/* @name in @parent is what another name was before. */
+void vd_fs_renamed (VdFs *fs, VdFsInode *parent, const char *name);
+
+/* vd_fs_jail_reopen(), which at the process's limit of descriptors gives up
+ * some of this export and tries again. */
+int vd_fs_reopen (VdFs *fs, int fd, int flags);

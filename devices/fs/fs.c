@@ -15,7 +15,6 @@
 #include <linux/virtio_ids.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "devices/fs/engine.h"
 #include "devices/fs/entry.h"
@@ -25,18 +24,6 @@
 static_assert (offsetof (VdFs, parent) == 0, "VdDevice is cast to it");
 
 /* The device's life. */
-
-/* Three quarters of what the process may have open, so that a guest which opens
- * everything leaves some for the daemon. */
-static guint32
-budget_max (void)
-{
-  struct rlimit limit;
-
-  if (getrlimit (RLIMIT_NOFILE, &limit) < 0)
-    return 768;
-  return (guint32) (MIN (limit.rlim_cur, 1u << 30) / 4 * 3);
-}
 
 static void
 set_config (VdDevice *dev, VdOptions *options)
@@ -75,8 +62,9 @@ open_export (VdFs *fs, VdOptions *options, GError **error)
     return FALSE;
   }
   key = vd_fs_statx_key (&stx);
-  fs->budget.max = budget_max ();
-  vd_fs_inodes_init (&fs->inodes, &fs->budget, fs->jail.root, &key);
+  vd_fs_budget_init (&fs->budget,
+                     (guint32) vd_options_uint (options, "fd-budget"));
+  vd_fs_inodes_init (&fs->inodes, &fs->budget, &fs->jail, fs->jail.root, &key);
   vd_fs_handles_init (&fs->handles, &fs->budget);
   vd_fs_reaper_init (&fs->reaper);
   pthread_mutex_init (&fs->init_lock, NULL);
@@ -111,6 +99,7 @@ fs_close (VdDevice *dev)
   vd_fs_reaper_clear (&fs->reaper);
   vd_fs_handles_clear (&fs->handles);
   vd_fs_inodes_clear (&fs->inodes);
+  vd_fs_budget_clear (&fs->budget);
   vd_fs_jail_clear (&fs->jail);
   vd_fs_identity_clear (&fs->identity);
   pthread_mutex_destroy (&fs->init_lock);
@@ -172,6 +161,7 @@ fs_reset (VdDevice *dev)
   pthread_mutex_lock (&fs->init_lock);
   end_session (fs, remains);
   pthread_mutex_unlock (&fs->init_lock);
+  vd_fs_pins_forget_mounts (&fs->inodes.pins);
   remains->job.run = run_bury;
   vd_fs_reaper_push (&fs->reaper, &remains->job);
 }
@@ -203,10 +193,11 @@ fs_dump (VdDevice *dev, GString *text)
                           vd_fs_inodes_n_live (&fs->inodes));
   g_string_append_printf (text, "handles: %u\n",
                           vd_fs_handles_n_live (&fs->handles));
-  g_string_append_printf (
-      text, "descriptors: %u of %u\n",
-      (guint) atomic_load_explicit (&fs->budget.used, memory_order_relaxed),
-      fs->budget.max);
+  g_string_append_printf (text, "descriptors: %u of %u\n",
+                          vd_fs_budget_used (&fs->budget),
+                          vd_fs_budget_limit (&fs->budget));
+  g_string_append_printf (text, "kept without descriptor: by %s\n",
+                          vd_fs_pins_how (&fs->inodes.pins));
 #define LINE(field)                                                            \
   g_string_append_printf (text, #field ": %" G_GUINT64_FORMAT "\n",            \
                           sum (fs, offsetof (VdFsCounters, field)))

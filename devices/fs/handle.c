@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <unistd.h>
 
+#define HANDLES_MAX (1u << 26) /* the budget allows fewer */
+
 static void
 handle_dispose (VdFsSlot *slot)
 {
@@ -13,13 +15,15 @@ handle_dispose (VdFsSlot *slot)
   handle->fd = -1;
   if (handle->kind == VD_FS_DIR)
     pthread_mutex_destroy (&handle->dir_lock);
+  vd_fs_inodes_put (handle->inode);
+  handle->inode = NULL;
   vd_fs_budget_give (handle->table->budget);
 }
 
 void
 vd_fs_handles_init (VdFsHandles *handles, VdFsBudget *budget)
 {
-  vd_fs_slots_init (&handles->slots, sizeof (VdFsHandle), budget->max,
+  vd_fs_slots_init (&handles->slots, sizeof (VdFsHandle), HANDLES_MAX,
                     handle_dispose);
   handles->budget = budget;
 }
@@ -63,7 +67,7 @@ handle_take (VdFsHandles *handles, int *ret_r)
 
 int
 vd_fs_handles_add (VdFsHandles *handles, VdFsHandleKind kind, guint64 nodeid,
-                   int fd, guint64 *ret_fh)
+                   VdFsInode *inode, int fd, guint64 *ret_fh)
 {
   int r = 0;
   VdFsHandle *handle = handle_take (handles, &r);
@@ -75,13 +79,16 @@ vd_fs_handles_add (VdFsHandles *handles, VdFsHandleKind kind, guint64 nodeid,
   handle->fd = fd;
   handle->kind = kind;
   handle->nodeid = nodeid;
+  handle->inode = inode;
+  if (inode != NULL)
+    vd_fs_inodes_ref (inode);
   handle->table = handles;
   handle->dir_offset = 0;
   atomic_store_explicit (&handle->lessons, 0, memory_order_relaxed);
   if (kind == VD_FS_DIR)
     pthread_mutex_init (&handle->dir_lock, NULL);
   *ret_fh = vd_fs_slot_id (&handle->slot);
-  vd_fs_slots_publish (&handles->slots, &handle->slot, 1);
+  vd_fs_slots_publish (&handles->slots, &handle->slot, 1, FALSE);
   return 0;
 }
 

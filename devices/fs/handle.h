@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 
 #include "devices/fs/budget.h"
+#include "devices/fs/inode.h"
 #include "devices/fs/slots.h"
 
 typedef enum {
@@ -36,6 +37,8 @@ typedef struct {
   int fd;
   VdFsHandleKind kind;
   guint64 nodeid;
+  VdFsInode
+      *inode; /* referenced, so that what is open is never parked; or NULL */
   VdFsHandles *table;
   atomic_uint_fast32_t lessons; /* VdFsLesson */
 
@@ -60,10 +63,13 @@ void vd_fs_handles_clear (VdFsHandles *handles);
 guint32 vd_fs_handles_reset (VdFsHandles *handles);
 void vd_fs_handles_bury (VdFsHandles *handles, guint32 list);
 
-/* @fd: (transfer full): closed on failure, too
+/* @nodeid: of @inode
+ * @inode: (transfer none) (nullable): gets a reference
+ * @fd: (transfer full): closed on failure, too
  * Returns: 0, -ENFILE beyond the budget, or -ENOMEM. */
-int vd_fs_handles_add (VdFsHandles *handles, VdFsHandleKind kind,
-                       guint64 nodeid, int fd, guint64 *ret_fh);
+int
+vd_fs_handles_add (VdFsHandles *handles, VdFsHandleKind kind, guint64 nodeid,
+                   VdFsInode *inode, int fd, guint64 *ret_fh);
 
 /* @kinds: which VdFsHandleKind are expected
  * Returns: 0 and a referenced handle, or -EBADF. */

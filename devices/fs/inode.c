@@ -15,27 +15,34 @@
 #include <unistd.h>
 
 #include "devices/fs/wire.h"
+#include "vring/fd.h"
 
 #define FIRST_BUCKETS 16
+#define INODES_MAX    (8u << 20) /* a gigabyte and a half */
 
 static void
 inode_dispose (VdFsSlot *slot)
 {
-  VdFsInode *inode = (VdFsInode *) slot;
+  vd_fs_pin_stop ((VdFsInode *) slot);
+}
 
-  close (inode->fd);
-  inode->fd = -1;
-  vd_fs_budget_give (inode->table->budget);
+static gboolean
+relieve (gpointer data)
+{
+  return vd_fs_pins_park_one (data);
 }
 
 void
-vd_fs_inodes_init (VdFsInodes *inodes, VdFsBudget *budget, int root,
-                   const VdFsKey *root_key)
+vd_fs_inodes_init (VdFsInodes *inodes, VdFsBudget *budget, const VdFsJail *jail,
+                   int root, const VdFsKey *root_key)
 {
   memset (inodes, 0, sizeof *inodes);
-  vd_fs_slots_init (&inodes->slots, sizeof (VdFsInode), budget->max,
+  vd_fs_slots_init (&inodes->slots, sizeof (VdFsInode), INODES_MAX,
                     inode_dispose);
   inodes->budget = budget;
+  vd_fs_pins_init (&inodes->pins, jail, root_key->mount);
+  budget->relieve = relieve;
+  budget->relieve_data = inodes;
   inodes->seed = (guint64) g_random_int () << 32 | g_random_int ();
   inodes->hints = g_new0 (atomic_uint_fast32_t, VD_FS_HINTS);
   for (guint i = 0; i < VD_FS_SHARDS; i++) {
@@ -62,6 +69,8 @@ vd_fs_inodes_clear (VdFsInodes *inodes)
     pthread_mutex_destroy (&inodes->shards[i].lock);
   }
   g_free (inodes->hints);
+  inodes->budget->relieve = NULL;
+  vd_fs_pins_clear (&inodes->pins);
   vd_fs_slots_clear (&inodes->slots);
 }
 
@@ -83,8 +92,8 @@ key_hash (const VdFsInodes *inodes, const VdFsKey *key)
   return mix (mix (mix (inodes->seed ^ key->ino) + key->dev) + key->mount);
 }
 
-static inline gboolean
-key_equal (const VdFsKey *a, const VdFsKey *b)
+gboolean
+vd_fs_key_equal (const VdFsKey *a, const VdFsKey *b)
 {
   return a->ino == b->ino && a->dev == b->dev && a->mount == b->mount;
 }
@@ -109,7 +118,7 @@ shard_find (VdFsShard *shard, guint64 hash, const VdFsKey *key)
 {
   VdFsInode *inode = *bucket_of (shard, hash);
 
-  while (inode != NULL && !key_equal (&inode->key, key))
+  while (inode != NULL && !vd_fs_key_equal (&inode->key, key))
     inode = inode->next;
   return inode;
 }
@@ -150,37 +159,98 @@ shard_insert (VdFsInodes *inodes, VdFsShard *shard, guint64 hash,
   shard->n_inodes++;
 }
 
-/* Returns: FALSE if it was removed before. */
+/* Returns: whether @inode was in the list that starts at @link. */
 static gboolean
-shard_remove (VdFsShard *shard, guint64 hash, VdFsInode *inode)
+unlink_from (VdFsInode **link, const VdFsInode *inode)
 {
-  VdFsInode **link = bucket_of (shard, hash);
-
   while (*link != NULL && *link != inode)
     link = &(*link)->next;
   if (*link == NULL)
     return FALSE;
   *link = inode->next;
+  return TRUE;
+}
+
+/* Returns: FALSE if it was removed before. */
+static gboolean
+shard_remove (VdFsShard *shard, guint64 hash, VdFsInode *inode)
+{
+  if (!unlink_from (bucket_of (shard, hash), inode))
+    return unlink_from (&shard->replaced, inode);
   shard->n_inodes--;
   return TRUE;
+}
+
+/* The number of @inode's file is another file's now: lookups find it no more,
+ * but the guest still has its nodeid. */
+static void
+shard_replace (VdFsShard *shard, guint64 hash, VdFsInode *inode)
+{
+  shard_remove (shard, hash, inode);
+  inode->next = shard->replaced;
+  shard->replaced = inode;
+}
+
+/* Finds the inode of the very file @found, which may be asleep.
+ * Returns: 0, -ENOENT or -EAGAIN as vd_fs_inodes_find(). */
+static int
+shard_match (VdFsShard *shard, guint64 hash, const VdFsFound *found,
+             VdFsInode **ret)
+{
+  VdFsInode *inode = shard_find (shard, hash, &found->key);
+
+  *ret = inode;
+  if (inode == NULL)
+    return -ENOENT;
+  if (!vd_fs_slot_is_parked (&inode->slot))
+    return 0;
+  if (found->proof == NULL)
+    return -EAGAIN;
+  if (vd_fs_proof_equal (found->proof, &inode->proof))
+    return 0;
+  shard_replace (shard, hash, inode);
+  return -ENOENT;
 }
 
 /* Above: with the shard's lock. */
 
 int
-vd_fs_inodes_get (VdFsInodes *inodes, guint64 nodeid, VdFsInode **ret)
+vd_fs_inodes_get_deep (VdFsInodes *inodes, guint64 nodeid, guint depth,
+                       VdFsInode **ret)
 {
-  VdFsSlot *slot;
+  VdFsInode *inode;
+  int r;
 
   if (nodeid == VD_FUSE_ROOT_ID) {
     *ret = &inodes->root;
     return 0;
   }
-  slot = vd_fs_slots_get (&inodes->slots, nodeid);
-  if (slot == NULL)
+  inode = (VdFsInode *) vd_fs_slots_get (&inodes->slots, nodeid);
+  if (inode == NULL)
     return -ESTALE;
-  *ret = (VdFsInode *) slot;
+  if (G_UNLIKELY (vd_fs_slot_is_parked (&inode->slot))) {
+    r = vd_fs_pin_wake (inode, depth);
+    if (r < 0) {
+      vd_fs_inodes_put (inode);
+      return r;
+    }
+  } else if (!atomic_load_explicit (&inode->used, memory_order_relaxed))
+    atomic_store_explicit (&inode->used, TRUE, memory_order_relaxed);
+  *ret = inode;
   return 0;
+}
+
+int
+vd_fs_inodes_get (VdFsInodes *inodes, guint64 nodeid, VdFsInode **ret)
+{
+  return vd_fs_inodes_get_deep (inodes, nodeid, 0, ret);
+}
+
+void
+vd_fs_inodes_ref (VdFsInode *inode)
+{
+  if (inode != &inode->table->root)
+    vd_fs_slots_ref (&inode->slot);
 }
 
 void
@@ -197,23 +267,35 @@ vd_fs_inode_nodeid (const VdFsInode *inode)
                                       : vd_fs_slot_id (&inode->slot);
 }
 
-guint64
-vd_fs_inodes_find (VdFsInodes *inodes, const VdFsKey *key)
+/* The guest was told of @inode once more.  With the shard's lock. */
+static guint64
+count_lookup (VdFsInode *inode, const VdFsFound *found)
 {
-  guint64 hash = key_hash (inodes, key), nodeid = 0;
+  inode->n_lookups++;
+  if (found->name != NULL)
+    vd_fs_pin_set_place (inode, found->parent, found->name);
+  return vd_fs_slot_id (&inode->slot);
+}
+
+int
+vd_fs_inodes_find (VdFsInodes *inodes, const VdFsFound *found,
+                   guint64 *ret_nodeid)
+{
+  guint64 hash = key_hash (inodes, &found->key);
   VdFsShard *shard = shard_of (inodes, hash);
   VdFsInode *inode;
+  int r;
 
-  if (key_equal (key, &inodes->root.key))
-    return VD_FUSE_ROOT_ID;
-  pthread_mutex_lock (&shard->lock);
-  inode = shard_find (shard, hash, key);
-  if (inode != NULL) {
-    inode->n_lookups++;
-    nodeid = vd_fs_slot_id (&inode->slot);
+  if (vd_fs_key_equal (&found->key, &inodes->root.key)) {
+    *ret_nodeid = VD_FUSE_ROOT_ID;
+    return 0;
   }
+  pthread_mutex_lock (&shard->lock);
+  r = shard_match (shard, hash, found, &inode);
+  if (r == 0)
+    *ret_nodeid = count_lookup (inode, found);
   pthread_mutex_unlock (&shard->lock);
-  return nodeid;
+  return r;
 }
 
 gboolean
@@ -229,75 +311,103 @@ vd_fs_inodes_knows (VdFsInodes *inodes, const VdFsKey *key)
   return known;
 }
 
-/* Returns: (nullable): an inode that nobody finds yet, or NULL with *@ret_r. */
+/* Takes what @found has.
+ * Returns: (nullable): an inode that nobody finds yet, or NULL with *@ret_r. */
 static VdFsInode *
-inode_new (VdFsInodes *inodes, const VdFsKey *key, guint32 type, int fd,
-           int *ret_r)
+inode_new (VdFsInodes *inodes, VdFsFound *found, int *ret_r)
 {
-  VdFsInode *inode;
+  VdFsInode *inode = (VdFsInode *) vd_fs_slots_take (&inodes->slots);
 
-  if (!vd_fs_budget_take (inodes->budget)) {
-    *ret_r = -ENFILE;
-    return NULL;
-  }
-  inode = (VdFsInode *) vd_fs_slots_take (&inodes->slots);
   if (inode == NULL) {
-    vd_fs_budget_give (inodes->budget);
     *ret_r = -ENOMEM;
     return NULL;
   }
-  inode->fd = fd;
-  inode->type = type;
-  inode->key = *key;
+  inode->fd = found->fd;
+  inode->type = found->type;
+  inode->key = found->key;
   inode->table = inodes;
-  inode->n_lookups = 1;
+  inode->n_lookups = 0;
+  inode->place = NULL;
+  inode->proof = (VdFsProof){ 0 };
+  if (found->proof != NULL) {
+    inode->proof = *found->proof;
+    *found->proof = (VdFsProof){ 0 };
+  }
+  atomic_store_explicit (&inode->used, FALSE, memory_order_relaxed);
   memset (&inode->stamp, 0, sizeof inode->stamp);
+  if (found->fd >= 0)
+    vd_fs_pin_start (inode);
+  found->fd = -1;
   return inode;
 }
 
-int
-vd_fs_inodes_add (VdFsInodes *inodes, const VdFsKey *key, guint32 type, int fd,
-                  guint64 *ret_nodeid)
+/* Whether the export can afford the descriptor of @found, parking others if it
+ * must.  Asked without a lock, so threads may go beyond the limit by one each. */
+static gboolean
+can_afford (VdFsInodes *inodes, const VdFsFound *found)
 {
-  guint64 hash = key_hash (inodes, key);
-  VdFsShard *shard = shard_of (inodes, hash);
-  VdFsInode *inode;
-  int r = 0;
+  if (found->fd < 0)
+    return found->proof != NULL;
+  vd_fs_pins_make_room (inodes);
+  return vd_fs_budget_used (inodes->budget) <
+         vd_fs_budget_limit (inodes->budget);
+}
 
-  if (key_equal (key, &inodes->root.key)) {
-    close (fd);
+int
+vd_fs_inodes_add (VdFsInodes *inodes, VdFsFound *found, guint64 *ret_nodeid)
+{
+  guint64 hash = key_hash (inodes, &found->key);
+  VdFsShard *shard = shard_of (inodes, hash);
+  gboolean affordable = can_afford (inodes, found);
+  VdFsInode *inode;
+  int r;
+
+  if (vd_fs_key_equal (&found->key, &inodes->root.key)) {
+    vd_clear_fd (&found->fd);
     *ret_nodeid = VD_FUSE_ROOT_ID;
     return 0;
   }
   pthread_mutex_lock (&shard->lock);
-  inode = shard_find (shard, hash, key);
-  if (inode != NULL)
-    inode->n_lookups++;
-  else {
-    inode = inode_new (inodes, key, type, fd, &r);
+  r = shard_match (shard, hash, found, &inode);
+  if (r == -ENOENT) {
+    r = affordable ? 0 : -ENFILE;
+    inode = affordable ? inode_new (inodes, found, &r) : NULL;
     if (inode != NULL) {
+      gboolean parked = inode->fd < 0;
+
       shard_insert (inodes, shard, hash, inode);
-      vd_fs_slots_publish (&inodes->slots, &inode->slot, 1);
-      fd = -1;
+      vd_fs_slots_publish (&inodes->slots, &inode->slot, 1, parked);
     }
   }
-  if (inode != NULL)
-    *ret_nodeid = vd_fs_slot_id (&inode->slot);
+  if (r == 0)
+    *ret_nodeid = count_lookup (inode, found);
   pthread_mutex_unlock (&shard->lock);
-  if (fd >= 0)
-    close (fd);
+  if (r != -EAGAIN)
+    vd_clear_fd (&found->fd);
   return r;
+}
+
+void
+vd_fs_inodes_moved (VdFsInodes *inodes, const VdFsFound *found)
+{
+  guint64 nodeid;
+
+  /* Counts, sets the place, and takes the count back. */
+  if (vd_fs_inodes_find (inodes, found, &nodeid) == 0)
+    vd_fs_inodes_forget (inodes, nodeid, 1);
 }
 
 void
 vd_fs_inodes_forget (VdFsInodes *inodes, guint64 nodeid, guint64 n)
 {
-  VdFsInode *inode;
+  VdFsInode *inode = NULL;
   VdFsShard *shard;
   guint64 hash;
 
-  if (nodeid == VD_FUSE_ROOT_ID ||
-      vd_fs_inodes_get (inodes, nodeid, &inode) < 0)
+  /* The slot alone: a parked inode need not wake to be forgotten. */
+  if (nodeid != VD_FUSE_ROOT_ID)
+    inode = (VdFsInode *) vd_fs_slots_get (&inodes->slots, nodeid);
+  if (inode == NULL)
     return;
   hash = key_hash (inodes, &inode->key);
   shard = shard_of (inodes, hash);
@@ -311,23 +421,31 @@ vd_fs_inodes_forget (VdFsInodes *inodes, guint64 nodeid, guint64 n)
   vd_fs_inodes_put (inode);
 }
 
-/* Moves all inodes of @shard to @list, dead, with a reference of the list.
- * Returns: its new head. */
+/* Moves a bucket's inodes to @list, dead, with a reference of the list.  With
+ * the shard's lock.  Returns: the list's new head. */
+static VdFsInode *
+bucket_empty (VdFsInodes *inodes, VdFsInode **bucket, VdFsInode *list)
+{
+  for (VdFsInode *inode = *bucket, *next; inode != NULL; inode = next) {
+    next = inode->next;
+    inode->n_lookups = 0;
+    inode->next = list;
+    list = inode;
+    vd_fs_slots_ref (&inode->slot);
+    vd_fs_slots_kill (&inodes->slots, &inode->slot);
+  }
+  *bucket = NULL;
+  return list;
+}
+
+/* The same for all of @shard. */
 static VdFsInode *
 shard_empty (VdFsInodes *inodes, VdFsShard *shard, VdFsInode *list)
 {
   pthread_mutex_lock (&shard->lock);
   for (guint32 i = 0; i < shard->n_buckets; i++)
-    for (VdFsInode *inode = shard->buckets[i], *next; inode != NULL;
-         inode = next) {
-      next = inode->next;
-      inode->n_lookups = 0;
-      inode->next = list;
-      list = inode;
-      vd_fs_slots_ref (&inode->slot);
-      vd_fs_slots_kill (&inodes->slots, &inode->slot);
-    }
-  memset (shard->buckets, 0, shard->n_buckets * sizeof *shard->buckets);
+    list = bucket_empty (inodes, &shard->buckets[i], list);
+  list = bucket_empty (inodes, &shard->replaced, list);
   shard->n_inodes = 0;
   pthread_mutex_unlock (&shard->lock);
   return list;

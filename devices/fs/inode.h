@@ -6,11 +6,11 @@
  * forgotten as many lookups as it was told of.  What is in a guest's hands is
  * an id of slots.h, so a nodeid that was forgotten gives ESTALE and never
  * another file.  The same file found twice has one inode: a hash over mount,
- * device and inode number finds it, and because every inode holds its file open
- * the number cannot be that of another file meanwhile.
+ * device and inode number finds it.  While the inode has the file open the
+ * number cannot be that of another file; when it is parked (pin.h), a proof
+ * tells whether it is.
  *
- * While an inode is referenced, its fd is valid.  How that is done is a matter
- * of inode.c alone: today every inode keeps an O_PATH descriptor.
+ * While an inode is referenced, its fd is valid.
  *
  * Threads: any, unless said otherwise.  The hash is split into shards with a
  * lock each; finding an inode by nodeid takes none.
@@ -21,10 +21,8 @@
 #include <stdatomic.h>
 
 #include "devices/fs/budget.h"
+#include "devices/fs/pin.h"
 #include "devices/fs/slots.h"
-
-typedef struct VdFsInode VdFsInode;
-typedef struct VdFsInodes VdFsInodes;
 
 /* What makes a file the same file. */
 typedef struct {
@@ -46,6 +44,13 @@ struct VdFsInode {
   VdFsKey key;
   VdFsInodes *table;
 
+  /* pin.c */
+  atomic_bool used; /* since it was last thought of parking it */
+  gboolean listed;  /* by the pins' lock, as all to place */
+  VdFsInode *older, *newer;
+  VdFsPlace *place; /* NULL: not needed, or not known */
+  VdFsProof proof;  /* constant from the first parking on */
+
   /* By the shard's lock. */
   guint64 n_lookups;
   VdFsInode *next; /* in the bucket */
@@ -60,21 +65,37 @@ typedef struct {
   VdFsInode **buckets;
   guint32 n_buckets; /* a power of two */
   guint32 n_inodes;
+  VdFsInode *replaced; /* whose key has become another file's */
 } VdFsShard;
 
 struct VdFsInodes {
   VdFsSlots slots;
   VdFsInode root; /* nodeid 1; never forgotten */
   VdFsBudget *budget;
+  VdFsPins pins;
   guint64 seed;
   VdFsShard shards[VD_FS_SHARDS];
   atomic_uint_fast32_t *hints;
 };
 
+/* A file as a lookup found it. */
+typedef struct {
+  VdFsKey key;
+  guint32 type;     /* S_IFMT bits */
+  int fd;           /* O_PATH, or -1 */
+  VdFsProof *proof; /* or NULL: not asked for; its content may be taken */
+
+  /* Where it was found; name NULL: nowhere, or that is not needed. */
+  guint64 parent;
+  const char *name;
+} VdFsFound;
+
 /* CONTROL.  @budget: (transfer none): outlives the table
+ * @jail: (transfer none) (nullable): as for vd_fs_pins_init()
  * @root: (transfer none): the export's root, outlives the table */
-void vd_fs_inodes_init (VdFsInodes *inodes, VdFsBudget *budget, int root,
-                        const VdFsKey *root_key);
+void
+vd_fs_inodes_init (VdFsInodes *inodes, VdFsBudget *budget, const VdFsJail *jail,
+                   int root, const VdFsKey *root_key);
 /* CONTROL; no request is under way. */
 void vd_fs_inodes_clear (VdFsInodes *inodes);
 
@@ -84,24 +105,40 @@ void vd_fs_inodes_clear (VdFsInodes *inodes);
 VdFsInode *vd_fs_inodes_reset (VdFsInodes *inodes);
 void vd_fs_inodes_bury (VdFsInode *list); /* NULL is fine */
 
-/* Returns: 0 and a referenced inode, or -ESTALE. */
+/* Returns: 0 and a referenced inode, or -errno: -ESTALE for what is no nodeid
+ * any more, or whose file is gone. */
 int vd_fs_inodes_get (VdFsInodes *inodes, guint64 nodeid, VdFsInode **ret);
+/* For pin.c: as the last of @depth inodes that one request waits for. */
+int vd_fs_inodes_get_deep (VdFsInodes *inodes, guint64 nodeid, guint depth,
+                           VdFsInode **ret);
+void vd_fs_inodes_ref (VdFsInode *inode); /* which the caller has already */
 void vd_fs_inodes_put (VdFsInode *inode); /* NULL is fine */
 
 guint64 vd_fs_inode_nodeid (const VdFsInode *inode);
+gboolean vd_fs_key_equal (const VdFsKey *a, const VdFsKey *b);
 
-/* Counts one more lookup of the file that has @key.
- * Returns: its nodeid, or 0 if the guest does not know it. */
-guint64 vd_fs_inodes_find (VdFsInodes *inodes, const VdFsKey *key);
+/* Counts one more lookup of a file that the guest knows.
+ * @found: its fd is of no importance
+ * Returns: 0 and its nodeid; -ENOENT if the guest does not know it, or -EAGAIN
+ * if that takes a proof, which @found does not have. */
+int vd_fs_inodes_find (VdFsInodes *inodes, const VdFsFound *found,
+                       guint64 *ret_nodeid);
 
-/* The same without counting.  Returns: whether the guest knows it. */
+/* The same without counting.  Returns: whether the guest probably knows it. */
 gboolean vd_fs_inodes_knows (VdFsInodes *inodes, const VdFsKey *key);
 
-/* Counts one more lookup, and adds the file if the guest does not know it.
- * @fd: (transfer full): O_PATH, of the file that has @key and @type
- * Returns: 0, -ENFILE beyond the budget, or -ENOMEM. */
-int vd_fs_inodes_add (VdFsInodes *inodes, const VdFsKey *key, guint32 type,
-                      int fd, guint64 *ret_nodeid);
+/* Counts one more lookup, and adds the file if the guest does not know it:
+ * awake if @found has a descriptor, parked if it has a proof only.
+ * @found: (transfer full): its fd, closed on failure, too, but for -EAGAIN; of
+ *   its proof the content
+ * Returns: 0, -EAGAIN as vd_fs_inodes_find(), -ENFILE if it can neither be
+ * parked nor have a descriptor, or -ENOMEM. */
+int
+vd_fs_inodes_add (VdFsInodes *inodes, VdFsFound *found, guint64 *ret_nodeid);
+
+/* A file that the guest knows has another name now; of no importance where
+ * names are not needed. */
+void vd_fs_inodes_moved (VdFsInodes *inodes, const VdFsFound *found);
 
 /* Takes back @n lookups, or as many as there are.  Unknown nodeids and the root
  * are ignored. */

@@ -75,6 +75,14 @@ const VdKey vd_fs_keys[] = {
     .type = VD_KEY_BOOL,
     .fallback = "yes",
     .help = "let the guest see where other file systems are mounted" },
+  { .name = "fd-budget",
+    .type = VD_KEY_UINT,
+    .fallback = "0",
+    .help =
+        "descriptors that the guest may cause to be open; beyond it files "
+        "are opened again when they are needed; 0: a share of the process's",
+    .min = 0,
+    .max = 1u << 30 },
   { .name = "jail",
     .type = VD_KEY_ENUM,
     .fallback = "auto",

@@ -120,7 +120,7 @@ set_owner (const VdFs *fs, const Target *target, const VdFuseSetattrIn *args)
 }
 
 static int
-set_size (const VdFs *fs, const Target *target, const VdFuseSetattrIn *args)
+set_size (VdFs *fs, const Target *target, const VdFuseSetattrIn *args)
 {
   int fd, r;
 
@@ -134,7 +134,7 @@ set_size (const VdFs *fs, const Target *target, const VdFuseSetattrIn *args)
   if (target->handle != NULL && errno != EINVAL && errno != EBADF)
     return -errno;
   /* No handle, or one that is open for reading only. */
-  fd = vd_fs_jail_reopen (&fs->jail, target->inode->fd, O_WRONLY | O_NONBLOCK);
+  fd = vd_fs_reopen (fs, target->inode->fd, O_WRONLY | O_NONBLOCK);
   if (fd < 0)
     return fd;
   r = ftruncate (fd, (off_t) args->size) < 0 ? -errno : 0;
@@ -171,7 +171,7 @@ set_times (const Target *target, const VdFuseSetattrIn *args)
 }
 
 static int
-set_attr (const VdFs *fs, const Target *target, const VdFuseSetattrIn *args)
+set_attr (VdFs *fs, const Target *target, const VdFuseSetattrIn *args)
 {
   guint32 valid = args->valid;
   int r = 0;

@@ -46,18 +46,17 @@ vd_fs_op_opendir (VdFsRequest *req, guint64 nodeid)
   if (r < 0)
     return r;
   r = inode->type == S_IFDIR
-          ? vd_fs_jail_reopen (&fs->jail, inode->fd,
-                               O_RDONLY | O_DIRECTORY | O_NONBLOCK)
+          ? vd_fs_reopen (fs, inode->fd, O_RDONLY | O_DIRECTORY | O_NONBLOCK)
           : -ENOTDIR;
+  if (r >= 0)
+    r = vd_fs_handles_add (&fs->handles, VD_FS_DIR, nodeid, inode, r, &out.fh);
   vd_fs_inodes_put (inode);
   if (r < 0)
     return r;
   if (fs->policy.cache == VD_FS_CACHE_ALWAYS)
     out.open_flags = VD_FOPEN_CACHE_DIR | VD_FOPEN_KEEP_CACHE;
-  r = vd_fs_handles_add (&fs->handles, VD_FS_DIR, nodeid, r, &out.fh);
-  if (r == 0)
-    vd_fs_reply (req, &out, sizeof out);
-  return r;
+  vd_fs_reply (req, &out, sizeof out);
+  return 0;
 }
 
 /* Reads entries from @offset on into the queue's buffer.

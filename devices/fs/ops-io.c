@@ -89,7 +89,7 @@ reply_open (VdFsRequest *req, VdFsInode *inode, int fd)
   VdFs *fs = vd_fs_of (req);
   VdFuseOpenOut out = { .open_flags = file_open_flags (fs, inode, fd) };
   int r = vd_fs_handles_add (&fs->handles, VD_FS_FILE,
-                             vd_fs_inode_nodeid (inode), fd, &out.fh);
+                             vd_fs_inode_nodeid (inode), inode, fd, &out.fh);
 
   if (r == 0)
     vd_fs_reply (req, &out, sizeof out);
@@ -103,8 +103,8 @@ work_open (VdFsRequest *req)
   const VdFsTask *task = &req->task;
 
   vd_fs_cred_keep_set_id (task->len == 0);
-  return vd_fs_jail_reopen (&vd_fs_of (req)->jail, task->inode->fd,
-                            task->mode & ~O_NONBLOCK);
+  return vd_fs_reopen (vd_fs_of (req), task->inode->fd,
+                       task->mode & ~O_NONBLOCK);
 }
 
 static void
@@ -142,7 +142,7 @@ vd_fs_op_open (VdFsRequest *req, guint64 nodeid, guint32 flags,
     return host < 0 ? host : -EBADF;
   }
   vd_fs_cred_keep_set_id (!kill_set_id);
-  fd = vd_fs_jail_reopen (&fs->jail, inode->fd, host);
+  fd = vd_fs_reopen (fs, inode->fd, host);
   if (fd == -EAGAIN)
     return open_later (req, inode, host, kill_set_id);
   r = fd < 0 ? fd : reply_open (req, inode, fd);
@@ -156,8 +156,15 @@ reply_create (VdFsRequest *req, const VdFuseEntryOut *entry, int fd)
 {
   VdFs *fs = vd_fs_of (req);
   VdFuseOpenOut out = { .open_flags = file_open_flags (fs, NULL, fd) };
-  int r =
-      vd_fs_handles_add (&fs->handles, VD_FS_FILE, entry->nodeid, fd, &out.fh);
+  VdFsInode *inode;
+  int r = vd_fs_inodes_get (&fs->inodes, entry->nodeid, &inode);
+
+  if (r == 0) {
+    r = vd_fs_handles_add (&fs->handles, VD_FS_FILE, entry->nodeid, inode, fd,
+                           &out.fh);
+    vd_fs_inodes_put (inode);
+  } else
+    close (fd);
 
   if (r < 0) {
     vd_fs_inodes_forget (&fs->inodes, entry->nodeid, 1);
@@ -167,16 +174,17 @@ reply_create (VdFsRequest *req, const VdFuseEntryOut *entry, int fd)
   return 0;
 }
 
-/* The file at @fd, which is taken, was made a moment ago in @dir. */
+/* The file at @fd, which is taken, was made a moment ago in @dir.
+ * @name: NULL if it has none */
 static int
-reply_new_file (VdFsRequest *req, const VdFsInode *dir, int fd)
+reply_new_file (VdFsRequest *req, VdFsInode *dir, const char *name, int fd)
 {
   VdFs *fs = vd_fs_of (req);
   VdFuseEntryOut entry;
   struct statx stx;
   /* The inode's own descriptor must not keep the file open for writing. */
-  int path = vd_fs_jail_reopen (&fs->jail, fd, O_PATH);
-  int r = path < 0 ? path : vd_fs_lookup_fd (fs, &dir->key, path, &entry, &stx);
+  int path = vd_fs_reopen (fs, fd, O_PATH);
+  int r = path < 0 ? path : vd_fs_lookup_fd (fs, dir, name, path, &entry, &stx);
 
   if (r < 0) {
     close (fd);
@@ -201,7 +209,7 @@ create_existing (VdFsRequest *req, VdFsInode *dir, const char *name, int flags)
   if (r == 0 && inode->type != S_IFREG)
     r = inode->type == S_IFDIR ? -EISDIR : -EBADF;
   if (r == 0)
-    r = fd = vd_fs_jail_reopen (&fs->jail, inode->fd, flags);
+    r = fd = vd_fs_reopen (fs, inode->fd, flags);
   vd_fs_inodes_put (inode);
   if (r < 0) {
     vd_fs_inodes_forget (&fs->inodes, entry.nodeid, 1);
@@ -248,7 +256,7 @@ vd_fs_op_create (VdFsRequest *req, guint64 parent, const char *name,
    * before it is known to be a regular file. */
   fd = open_as_caller (req, dir, name, host | O_CREAT | O_EXCL, mode, umask);
   if (fd >= 0)
-    r = reply_new_file (req, dir, fd);
+    r = reply_new_file (req, dir, name, fd);
   else if (fd == -EEXIST && (flags & O_EXCL) == 0)
     r = create_existing (req, dir, name, host);
   else
@@ -273,7 +281,7 @@ vd_fs_op_tmpfile (VdFsRequest *req, guint64 parent, const VdFuseCreateIn *args)
     r = fd = open_as_caller (req, dir, ".", host, args->mode, args->umask);
   }
   if (r >= 0)
-    r = reply_new_file (req, dir, fd);
+    r = reply_new_file (req, dir, NULL, fd);
   vd_fs_inodes_put (dir);
   return r;
 }
@@ -479,7 +487,7 @@ vd_fs_op_syncfs (VdFsRequest *req, guint64 nodeid)
   if (r < 0)
     return r;
   r = inode->type == S_IFDIR || inode->type == S_IFREG
-          ? vd_fs_jail_reopen (&fs->jail, inode->fd, O_RDONLY | O_NONBLOCK)
+          ? vd_fs_reopen (fs, inode->fd, O_RDONLY | O_NONBLOCK)
           : -EBADF;
   vd_fs_inodes_put (inode);
   if (r < 0)

@@ -89,7 +89,7 @@ lookup_dots (VdFsRequest *req, VdFsInode *inode, const char *name)
 
     if (fd < 0)
       return -errno;
-    r = vd_fs_lookup_fd (fs, &inode->key, fd, &entry, &stx);
+    r = vd_fs_lookup_fd (fs, inode, NULL, fd, &entry, &stx);
     if (r < 0)
       return r;
     vd_fs_reply (req, &entry, sizeof entry);
@@ -249,6 +249,10 @@ vd_fs_op_rename (VdFsRequest *req, guint64 parent, const char *name,
     r = vd_fs_inodes_get (&fs->inodes, new_parent, &to);
   if (r == 0 && renameat2 (from->fd, name, to->fd, new_name, flags) < 0)
     r = -errno;
+  if (r == 0)
+    vd_fs_renamed (fs, to, new_name);
+  if (r == 0 && (flags & RENAME_EXCHANGE) != 0)
+    vd_fs_renamed (fs, from, name);
   vd_fs_inodes_put (from);
   vd_fs_inodes_put (to);
   if (r == 0)

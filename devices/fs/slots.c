@@ -13,7 +13,8 @@
 #define FIRST       1u  /* the lowest number; 0 ends the list of free ones */
 #define FIRST_CHUNK 64u /* objects in chunk 0 */
 #define DEAD        ((guint64) 1 << 31)
-#define REFS        (DEAD - 1)
+#define PARKED      VD_FS_SLOT_PARKED
+#define REFS        (PARKED - 1)
 
 static inline guint32
 state_generation (guint64 state)
@@ -138,15 +139,17 @@ vd_fs_slot_id (const VdFsSlot *slot)
 }
 
 void
-vd_fs_slots_publish (VdFsSlots *slots, VdFsSlot *slot, guint refs)
+vd_fs_slots_publish (VdFsSlots *slots, VdFsSlot *slot, guint refs,
+                     gboolean parked)
 {
   guint64 state = atomic_load_explicit (&slot->state, memory_order_relaxed);
 
   assert (refs > 0 && (state & REFS) == 0 && (state & DEAD) != 0);
   atomic_fetch_add_explicit (&slots->n_live, 1, memory_order_relaxed);
-  atomic_store_explicit (&slot->state,
-                         state_make (state_generation (state), refs),
-                         memory_order_release);
+  atomic_store_explicit (
+      &slot->state,
+      state_make (state_generation (state), refs | (parked ? PARKED : 0)),
+      memory_order_release);
 }
 
 VdFsSlot *
@@ -172,6 +175,40 @@ void
 vd_fs_slots_ref (VdFsSlot *slot)
 {
   atomic_fetch_add_explicit (&slot->state, 1, memory_order_relaxed);
+}
+
+gboolean
+vd_fs_slots_try_ref (VdFsSlot *slot)
+{
+  guint64 state = atomic_load_explicit (&slot->state, memory_order_relaxed);
+
+  do {
+    if ((state & DEAD) != 0 || (state & REFS) == 0)
+      return FALSE;
+  } while (!atomic_compare_exchange_weak_explicit (
+      &slot->state, &state, state + 1, memory_order_acquire,
+      memory_order_relaxed));
+  return TRUE;
+}
+
+gboolean
+vd_fs_slots_park (VdFsSlot *slot)
+{
+  guint64 state = atomic_load_explicit (&slot->state, memory_order_relaxed);
+
+  do {
+    if ((state & (DEAD | PARKED | REFS)) != 2)
+      return FALSE;
+  } while (!atomic_compare_exchange_weak_explicit (
+      &slot->state, &state, (state - 1) | PARKED, memory_order_acq_rel,
+      memory_order_relaxed));
+  return TRUE;
+}
+
+void
+vd_fs_slots_unpark (VdFsSlot *slot)
+{
+  atomic_fetch_and_explicit (&slot->state, ~PARKED, memory_order_release);
 }
 
 void

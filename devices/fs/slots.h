@@ -11,7 +11,8 @@
  * A slot's life: FREE (refs 0, dead) -> vd_fs_slots_take(): the caller's own,
  * found by nobody -> vd_fs_slots_publish(): found, one reference of the table ->
  * vd_fs_slots_kill(): found no more -> the last put: dispose(), FREE with the
- * next generation.
+ * next generation.  Meanwhile it may be PARKED, which nobody can do to an object
+ * that another holds: what of it costs resources is gone until it is unparked.
  *
  * Threads: any, unless said otherwise.
  */
@@ -23,9 +24,10 @@
 
 /* First member of every object. */
 typedef struct {
-  atomic_uint_fast64_t state; /* generation << 32 | dead << 31 | references */
-  guint32 index;              /* constant */
-  guint32 next;               /* in the list of free ones, or of dead ones */
+  /* generation << 32 | dead << 31 | parked << 30 | references */
+  atomic_uint_fast64_t state;
+  guint32 index; /* constant */
+  guint32 next;  /* in the list of free ones, or of dead ones */
 } VdFsSlot;
 
 #define VD_FS_SLOT_CHUNKS 26
@@ -64,7 +66,8 @@ guint64 vd_fs_slot_id (const VdFsSlot *slot);
 
 /* Lets others find @slot by its id.  @refs: how many references exist from now
  * on, of which one is the table's, dropped by vd_fs_slots_kill(). */
-void vd_fs_slots_publish (VdFsSlots *slots, VdFsSlot *slot, guint refs);
+void vd_fs_slots_publish (VdFsSlots *slots, VdFsSlot *slot, guint refs,
+                          gboolean parked);
 
 /* Returns: (nullable): the object with a new reference, or NULL if @id is
  * stale or never was one.  No lock. */
@@ -72,6 +75,21 @@ VdFsSlot *vd_fs_slots_get (VdFsSlots *slots, guint64 id);
 
 /* Adds a reference to one that the caller knows to exist. */
 void vd_fs_slots_ref (VdFsSlot *slot);
+
+/* Adds a reference to one that may be on its way to dispose().
+ * Returns: FALSE if it is, or if it is dead. */
+gboolean vd_fs_slots_try_ref (VdFsSlot *slot);
+
+/* Turns the caller's reference into PARKED, if nobody but the caller and the
+ * table holds the object.  Returns: FALSE, with nothing changed, if others do. */
+gboolean vd_fs_slots_park (VdFsSlot *slot);
+
+/* Ends PARKED; the caller has a reference and has restored what was gone. */
+void vd_fs_slots_unpark (VdFsSlot *slot);
+
+/* Whether @slot is parked; what unpark() published is visible if not.  The
+ * caller has a reference, so that it does not become parked meanwhile. */
+static inline gboolean vd_fs_slot_is_parked (const VdFsSlot *slot);
 
 /* Drops a reference; NULL is fine.  No lock, unless it is a dead object's last
  * one. */
@@ -88,3 +106,12 @@ guint32 vd_fs_slots_kill_all (VdFsSlots *slots);
 void vd_fs_slots_bury (VdFsSlots *slots, guint32 list);
 
 guint32 vd_fs_slots_n_live (const VdFsSlots *slots);
+
+#define VD_FS_SLOT_PARKED ((guint64) 1 << 30) /* in state; private */
+
+static inline gboolean
+vd_fs_slot_is_parked (const VdFsSlot *slot)
+{
+  return (atomic_load_explicit (&slot->state, memory_order_acquire) &
+          VD_FS_SLOT_PARKED) != 0;
+}

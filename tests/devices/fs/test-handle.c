@@ -33,8 +33,8 @@ add (Fixture *f, VdFsHandleKind kind, guint64 nodeid, guint64 *fh)
   int fd = open ("/dev/null", O_RDONLY | O_CLOEXEC);
 
   g_assert_cmpint (fd, >=, 0);
-  g_assert_cmpint (vd_fs_handles_add (&f->handles, kind, nodeid, fd, fh), ==,
-                   0);
+  g_assert_cmpint (vd_fs_handles_add (&f->handles, kind, nodeid, NULL, fd, fh),
+                   ==, 0);
   return fd;
 }
 
@@ -130,8 +130,9 @@ test_beyond_the_budget_there_is_enfile (Fixture *f, gconstpointer data)
   for (guint i = 0; i < 100; i++)
     add (f, VD_FS_FILE, i, &fh);
   fd = open ("/dev/null", O_RDONLY | O_CLOEXEC);
-  g_assert_cmpint (vd_fs_handles_add (&f->handles, VD_FS_FILE, 1, fd, &fh), ==,
-                   -ENFILE);
+  g_assert_cmpint (
+      vd_fs_handles_add (&f->handles, VD_FS_FILE, 1, NULL, fd, &fh), ==,
+      -ENFILE);
   g_assert_false (is_open (fd));
 }
 

@@ -43,7 +43,7 @@ set_up (Fixture *f, gconstpointer data)
 
   f->budget.max = 500;
   f->root = some_fd ();
-  vd_fs_inodes_init (&f->inodes, &f->budget, f->root, &root);
+  vd_fs_inodes_init (&f->inodes, &f->budget, NULL, f->root, &root);
 }
 
 static void
@@ -54,6 +54,26 @@ tear_down (Fixture *f, gconstpointer data)
   close (f->root);
 }
 
+/* As vd_fs_inodes_add() and vd_fs_inodes_find() of a file with @k. */
+static int
+add_fd (Fixture *f, const VdFsKey *k, int fd, guint64 *nodeid)
+{
+  VdFsFound found = { .key = *k, .type = S_IFREG, .fd = fd };
+
+  return vd_fs_inodes_add (&f->inodes, &found, nodeid);
+}
+
+static guint64
+find (Fixture *f, const VdFsKey *k)
+{
+  VdFsFound found = { .key = *k, .type = S_IFREG, .fd = -1 };
+  guint64 nodeid = 0;
+  int r = vd_fs_inodes_find (&f->inodes, &found, &nodeid);
+
+  g_assert_cmpint (r, ==, nodeid != 0 ? 0 : -ENOENT);
+  return nodeid;
+}
+
 /* Adds file @ino with a descriptor that is returned. */
 static int
 add (Fixture *f, guint64 ino, guint64 *nodeid)
@@ -61,8 +81,7 @@ add (Fixture *f, guint64 ino, guint64 *nodeid)
   VdFsKey k = key (ino);
   int fd = some_fd ();
 
-  g_assert_cmpint (vd_fs_inodes_add (&f->inodes, &k, S_IFREG, fd, nodeid), ==,
-                   0);
+  g_assert_cmpint (add_fd (f, &k, fd, nodeid), ==, 0);
   return fd;
 }
 
@@ -93,10 +112,8 @@ test_the_root_is_always_there (Fixture *f, gconstpointer data)
   g_assert_cmpint (inode->fd, ==, f->root);
   g_assert_cmpuint (vd_fs_inode_nodeid (inode), ==, 1);
   vd_fs_inodes_put (inode);
-  g_assert_cmpuint (vd_fs_inodes_find (&f->inodes, &root), ==, 1);
-  g_assert_cmpint (
-      vd_fs_inodes_add (&f->inodes, &root, S_IFDIR, some_fd (), &nodeid), ==,
-      0);
+  g_assert_cmpuint (find (f, &root), ==, 1);
+  g_assert_cmpint (add_fd (f, &root, some_fd (), &nodeid), ==, 0);
   g_assert_cmpuint (nodeid, ==, 1);
 }
 
@@ -111,8 +128,8 @@ test_the_same_file_has_one_nodeid (Fixture *f, gconstpointer data)
   add (f, 11, &other);
   g_assert_cmpuint (first, ==, second);
   g_assert_cmpuint (first, !=, other);
-  g_assert_cmpuint (vd_fs_inodes_find (&f->inodes, &k), ==, first);
-  g_assert_cmpuint (vd_fs_inodes_find (&f->inodes, &elsewhere), ==, 0);
+  g_assert_cmpuint (find (f, &k), ==, first);
+  g_assert_cmpuint (find (f, &elsewhere), ==, 0);
   g_assert_cmpuint (vd_fs_inodes_n_live (&f->inodes), ==, 2);
 }
 
@@ -158,7 +175,7 @@ test_a_request_keeps_what_was_forgotten (Fixture *f, gconstpointer data)
   vd_fs_inodes_forget (&f->inodes, nodeid, 1);
   g_assert_true (is_open (fd));
   g_assert_false (is_known (f, nodeid));
-  g_assert_cmpuint (vd_fs_inodes_find (&f->inodes, &k), ==, 0);
+  g_assert_cmpuint (find (f, &k), ==, 0);
   vd_fs_inodes_put (inode);
   g_assert_false (is_open (fd));
 }
@@ -186,8 +203,7 @@ test_beyond_the_budget_there_is_enfile (Fixture *f, gconstpointer data)
   for (guint i = 0; i < 500; i++)
     add (f, 100 + i, &nodeid);
   fd = some_fd ();
-  g_assert_cmpint (vd_fs_inodes_add (&f->inodes, &k, S_IFREG, fd, &nodeid), ==,
-                   -ENFILE);
+  g_assert_cmpint (add_fd (f, &k, fd, &nodeid), ==, -ENFILE);
   g_assert_false (is_open (fd));
   add (f, 100, &nodeid); /* known ones still work */
   vd_fs_inodes_forget (&f->inodes, nodeid, 2);
@@ -231,13 +247,11 @@ race (void *data)
 
   for (guint i = 0; i < RACE_ROUNDS; i++) {
     VdFsKey k = key (10 + i % 5);
-    guint64 nodeid = vd_fs_inodes_find (&f->inodes, &k);
+    guint64 nodeid = find (f, &k);
     VdFsInode *inode;
 
     if (nodeid == 0)
-      g_assert_cmpint (
-          vd_fs_inodes_add (&f->inodes, &k, S_IFREG, some_fd (), &nodeid), ==,
-          0);
+      g_assert_cmpint (add_fd (f, &k, some_fd (), &nodeid), ==, 0);
     /* It was counted for us, so nobody else can make it stale. */
     g_assert_cmpint (vd_fs_inodes_get (&f->inodes, nodeid, &inode), ==, 0);
     g_assert_cmpuint (inode->key.ino, ==, k.ino);

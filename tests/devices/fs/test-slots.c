@@ -45,7 +45,7 @@ add (Fixture *f, guint value)
   g_assert_nonnull (object);
   object->value = value;
   id = vd_fs_slot_id (&object->slot);
-  vd_fs_slots_publish (&f->slots, &object->slot, 1);
+  vd_fs_slots_publish (&f->slots, &object->slot, 1, FALSE);
   return id;
 }
 
