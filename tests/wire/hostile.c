@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "tests/wire/hostile.h"
 
+#include <linux/virtio_config.h>
 #include <string.h>
 
 #include "tests/lib/conversation.h"
@@ -20,8 +21,8 @@
 
 #define BIT(n) (1ull << (n))
 
-/* What attackers ack: a disk's own bits, and split rings with INDIRECT_DESC and
- * VERSION_1 but without EVENT_IDX. */
+/* What attackers ack: a disk's own bits, and rings with INDIRECT_DESC and
+ * VERSION_1 but without EVENT_IDX; RING_PACKED if the attack's are. */
 #define FEATURES (0xffffff | BIT (28) | BIT (VD_F_PROTOCOL_FEATURES) | BIT (32))
 #define PROTOCOL_FEATURES                                                      \
   (BIT (VD_PROTOCOL_F_MQ) | BIT (VD_PROTOCOL_F_REPLY_ACK) |                    \
@@ -42,6 +43,12 @@ typedef struct {
   VtRing *ring;
   VtFrontend *fe;
 } Client;
+
+/* One test. */
+typedef struct {
+  VtAttackFunc func;
+  VtRingFlags flags; /* of its ring */
+} Test;
 
 /* One daemon for the whole program. */
 static struct {
@@ -82,6 +89,33 @@ vt_attack_read (VtRing *ring, guint64 sector)
                     VIRTIO_BLK_S_OK);
   for (guint i = 0; i < G_N_ELEMENTS (data); i++)
     g_assert_cmphex (data[i], ==, sector << 8 | i);
+}
+
+void
+vt_attack_run_uncalled (VtRing *ring, VtBlkRequest *request)
+{
+  gint64 end = g_get_monotonic_time () + VT_TIMEOUT_MS * 1000ll;
+
+  g_assert_true (vt_blk_add (ring, request));
+  vt_ring_publish (ring);
+  vt_ring_kick_always (ring);
+  while (vt_ring_get (ring, NULL) == NULL) {
+    g_assert_cmpint (g_get_monotonic_time (), <, end);
+    g_usleep (100);
+  }
+  g_assert_cmpuint (*request->status, ==, VIRTIO_BLK_S_OK);
+}
+
+void
+vt_attack_wait_settled (VtAttack *attack)
+{
+  gint64 end = g_get_monotonic_time () + VT_TIMEOUT_MS * 1000ll;
+
+  while (vt_ring_get (attack->ring, NULL) == NULL &&
+         !vt_ring_wait_error (attack->ring, 0)) {
+    g_assert_cmpint (g_get_monotonic_time (), <, end);
+    g_usleep (100);
+  }
 }
 
 void
@@ -189,29 +223,41 @@ check_world (void)
 static void
 run_attack (gconstpointer data)
 {
-  VtAttackFunc func = *(const VtAttackFunc *) data;
+  const Test *test = data;
   VtAttack attack = { 0 };
 
   if (world.daemon == NULL)
     world_start ();
   attack.daemon = world.daemon;
   attack.guest = vt_guest_new (GUEST_SIZE);
-  attack.ring = vt_ring_new (attack.guest, 0, VT_ATTACK_RING, 0);
+  attack.ring = vt_ring_new (attack.guest, 0, VT_ATTACK_RING, test->flags);
   attack.fe = vt_daemon_connect (world.daemon, "victim");
-  func (&attack);
+  test->func (&attack);
   vt_frontend_free (attack.fe);
   vt_ring_free (attack.ring);
   vt_guest_free (attack.guest);
   check_world ();
 }
 
+static void
+add_test (const char *path, VtAttackFunc func, VtRingFlags flags)
+{
+  Test *test = g_new (Test, 1);
+
+  *test = (Test){ func, flags };
+  g_test_add_data_func_full (path, test, run_attack, g_free);
+}
+
 void
 vt_attack_add (const char *path, VtAttackFunc func)
 {
-  VtAttackFunc *data = g_new (VtAttackFunc, 1);
+  add_test (path, func, 0);
+}
 
-  *data = func;
-  g_test_add_data_func_full (path, data, run_attack, g_free);
+void
+vt_attack_add_packed (const char *path, VtAttackFunc func)
+{
+  add_test (path, func, VT_RING_PACKED);
 }
 
 int
@@ -234,13 +280,16 @@ void
 vt_attack_hello (VtAttack *attack)
 {
   VtFrontend *fe = attack->fe;
+  guint64 features = FEATURES;
 
+  if (attack->ring->flags & VT_RING_PACKED)
+    features |= BIT (VIRTIO_F_RING_PACKED);
   vt_set_owner (fe);
   vt_get_features (fe);
   g_assert_true (vt_set_protocol_features (fe, vt_get_protocol_features (fe) &
                                                    PROTOCOL_FEATURES));
   fe->reply_mode = VT_REPLY_SETS;
-  g_assert_true (vt_set_features (fe, fe->features & FEATURES));
+  g_assert_true (vt_set_features (fe, fe->features & features));
 }
 
 void
@@ -258,7 +307,8 @@ vt_attack_describe (VtAttack *attack)
 
   vt_attack_share (attack);
   g_assert_true (vt_set_vring_num (attack->fe, ring->index, ring->size));
-  g_assert_true (vt_set_vring_base (attack->fe, ring->index, 0));
+  g_assert_true (
+      vt_set_vring_base (attack->fe, ring->index, vt_ring_base (ring)));
   g_assert_true (vt_set_vring_addr (attack->fe, ring));
   g_assert_true (vt_set_vring_call (attack->fe, ring->index, ring->call_fd));
   g_assert_true (vt_set_vring_err (attack->fe, ring->index, ring->err_fd));
@@ -337,31 +387,48 @@ use_fresh_memory (VtAttack *attack)
 }
 
 void
-vt_attack_expect_broken (VtAttack *attack)
+vt_attack_restart (VtAttack *attack)
 {
   VtRing *ring = attack->ring;
-  VtRing *other = vt_ring_new (attack->guest, 1, 16, 0);
 
-  g_assert_true (vt_ring_wait_error (ring, VT_TIMEOUT_MS));
+  vt_get_vring_base (attack->fe, ring->index);
+  vt_ring_reset (ring, 0);
+  g_assert_true (
+      vt_set_vring_base (attack->fe, ring->index, vt_ring_base (ring)));
+  g_assert_true (vt_set_vring_kick (attack->fe, ring->index, ring->kick_fd));
+}
+
+void
+vt_attack_settle (VtAttack *attack)
+{
+  vt_attack_witness (attack);
+  vt_attack_restart (attack);
+  vt_attack_read (attack->ring, 1);
+}
+
+void
+vt_attack_expect_broken (VtAttack *attack)
+{
+  VtFrontend *fe = attack->fe;
+  VtRing *other = vt_ring_new (attack->guest, 1, 16, attack->ring->flags);
+
+  g_assert_true (vt_ring_wait_error (attack->ring, VT_TIMEOUT_MS));
   vt_attack_witness (attack);
   use_fresh_memory (attack);
 
   /* Another ring of the same device. */
-  g_assert_true (vt_set_vring_num (attack->fe, other->index, other->size));
-  g_assert_true (vt_set_vring_base (attack->fe, other->index, 0));
-  g_assert_true (vt_set_vring_addr (attack->fe, other));
-  g_assert_true (vt_set_vring_call (attack->fe, other->index, other->call_fd));
-  g_assert_true (vt_set_vring_kick (attack->fe, other->index, other->kick_fd));
-  g_assert_true (vt_set_vring_enable (attack->fe, other->index, TRUE));
+  g_assert_true (vt_set_vring_num (fe, other->index, other->size));
+  g_assert_true (vt_set_vring_base (fe, other->index, vt_ring_base (other)));
+  g_assert_true (vt_set_vring_addr (fe, other));
+  g_assert_true (vt_set_vring_call (fe, other->index, other->call_fd));
+  g_assert_true (vt_set_vring_kick (fe, other->index, other->kick_fd));
+  g_assert_true (vt_set_vring_enable (fe, other->index, TRUE));
   vt_attack_read (other, 2);
   use_fresh_memory (attack);
 
   /* The same ring, by a driver that was reset. */
-  vt_get_vring_base (attack->fe, ring->index);
-  vt_ring_reset (ring, 0);
-  g_assert_true (vt_set_vring_base (attack->fe, ring->index, 0));
-  g_assert_true (vt_set_vring_kick (attack->fe, ring->index, ring->kick_fd));
-  vt_attack_read (ring, 3);
-  vt_get_vring_base (attack->fe, other->index);
+  vt_attack_restart (attack);
+  vt_attack_read (attack->ring, 3);
+  vt_get_vring_base (fe, other->index);
   vt_ring_free (other);
 }

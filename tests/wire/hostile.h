@@ -35,6 +35,8 @@ typedef enum {
 
 /* Adds a test: @func at @path, then the checks. */
 void vt_attack_add (const char *path, VtAttackFunc func);
+/* The same, but the attack's rings are packed. */
+void vt_attack_add_packed (const char *path, VtAttackFunc func);
 
 /* Runs them, after g_test_init(); main()'s result. */
 int vt_attack_main (void);
@@ -67,9 +69,21 @@ VtOutcome vt_attack_try_u64 (VtAttack *attack, guint32 request, guint64 value,
 VtOutcome vt_attack_try_state (VtAttack *attack, guint32 request, guint32 index,
                                guint32 num);
 
+/* Stops the ring, broken or not, and starts it empty. */
+void vt_attack_restart (VtAttack *attack);
+
+/* The device may have failed a request or broken the ring, but not more. */
+void vt_attack_settle (VtAttack *attack);
+
 /* The ring broke, which is known by its error descriptor; the connection and
  * the other rings did not, and after a stop the ring works again. */
 void vt_attack_expect_broken (VtAttack *attack);
 
 /* Reads a sector through @ring and compares it with the image. */
 void vt_attack_read (VtRing *ring, guint64 sector);
+
+/* Runs @request, whose notification may not arrive, until it succeeded. */
+void vt_attack_run_uncalled (VtRing *ring, VtBlkRequest *request);
+
+/* Waits until a request came back or the ring broke. */
+void vt_attack_wait_settled (VtAttack *attack);

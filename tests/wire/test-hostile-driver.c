@@ -339,25 +339,6 @@ table_that_is_the_ring (VtAttack *a)
 
 /* --- Requests --- */
 
-/* Stops the ring, broken or not, and starts it empty. */
-static void
-restart (VtAttack *a)
-{
-  vt_get_vring_base (a->fe, 0);
-  vt_ring_reset (a->ring, 0);
-  g_assert_true (vt_set_vring_base (a->fe, 0, 0));
-  g_assert_true (vt_set_vring_kick (a->fe, 0, a->ring->kick_fd));
-}
-
-/* The device may fail such a request or break the ring, but not more. */
-static void
-settle (VtAttack *a)
-{
-  vt_attack_witness (a);
-  restart (a);
-  vt_attack_read (a->ring, 1);
-}
-
 /* The same chain many times at once. */
 static void
 one_head_everywhere (VtAttack *a)
@@ -372,7 +353,7 @@ one_head_everywhere (VtAttack *a)
     vt_ring_raw_add (a->ring, 0, NULL);
   vt_ring_publish (a->ring);
   vt_ring_kick_always (a->ring);
-  settle (a);
+  vt_attack_settle (a);
 }
 
 /* The device writes into the ring itself. */
@@ -389,7 +370,59 @@ data_over_the_ring (VtAttack *a)
   vt_attack_start (a);
   write_descs (a->ring->desc, descs, 4);
   submit (a->ring, 0);
-  settle (a);
+  vt_attack_settle (a);
+}
+
+/* Sectors whose bytes lie at 2^63 and above, or beyond 2^64. */
+static void
+far_sectors (VtAttack *a)
+{
+  const guint64 sectors[] = { 1ull << 54, (1ull << 54) - 1,
+                              1ull << 55, (1ull << 55) - 1,
+                              1ull << 63, G_MAXUINT64 >> 1,
+                              G_MAXUINT64 };
+  guint8 data[512] = { 0 };
+
+  vt_attack_start (a);
+  for (guint i = 0; i < G_N_ELEMENTS (sectors); i++) {
+    g_assert_cmpuint (vt_blk_read (a->ring, sectors[i], data, sizeof data), ==,
+                      VIRTIO_BLK_S_IOERR);
+    g_assert_cmpuint (vt_blk_write (a->ring, sectors[i], data, sizeof data), ==,
+                      VIRTIO_BLK_S_IOERR);
+  }
+  vt_attack_read (a->ring, 0); /* nothing wrapped around to the start */
+}
+
+/* Five times the same memory: 32 bits do not hold the length. */
+static void
+five_gigabytes_at_once (VtAttack *a)
+{
+  const guint32 types[] = { VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT };
+  VtRegion *large = vt_guest_add (a->guest, 1ull << 32, 1ull << 45, 1 << 30, 0);
+  VtRegion *small = g_ptr_array_index (a->guest->regions, 0);
+
+  vt_attack_start (a);
+  for (guint i = 0; i < G_N_ELEMENTS (types); i++) {
+    struct virtio_blk_outhdr *header =
+        vt_region_alloc (small, sizeof *header, 8);
+    guint8 *status = vt_region_alloc (small, 1, 1);
+    const VtBuf data = { large->ptr, 1 << 30, types[i] == VIRTIO_BLK_T_IN };
+    const VtBuf bufs[] = { { header, sizeof *header, FALSE },
+                           data,
+                           data,
+                           data,
+                           data,
+                           data,
+                           { status, 1, TRUE } };
+
+    *header = (struct virtio_blk_outhdr){ .type = GUINT32_TO_LE (types[i]) };
+    *status = VT_BLK_NO_STATUS;
+    g_assert_true (vt_ring_add (a->ring, bufs, G_N_ELEMENTS (bufs), status));
+    vt_ring_kick (a->ring);
+    g_assert_true (vt_ring_take (a->ring, NULL) == status);
+    g_assert_cmpuint (*status, ==, VIRTIO_BLK_S_IOERR);
+  }
+  vt_attack_read (a->ring, 0);
 }
 
 /* Random types, sectors, lengths and shapes of a disk's requests. */
@@ -441,10 +474,10 @@ random_requests (VtAttack *a)
   for (guint i = 0; i < 300; i++) {
     random_request (a, memory);
     if (i % 10 == 9)
-      restart (a);
+      vt_attack_restart (a);
   }
   restore_pattern (a);
-  settle (a);
+  vt_attack_settle (a);
 }
 
 /* What a guest changes while the device looks at it. */
@@ -496,7 +529,7 @@ memory_that_changes_under_the_device (VtAttack *a)
   }
   atomic_store (&race.end, TRUE);
   pthread_join (thread, NULL);
-  settle (a);
+  vt_attack_settle (a);
 }
 
 int
@@ -533,6 +566,8 @@ main (int argc, char **argv)
   ADD ("table/ring", table_that_is_the_ring);
   ADD ("request/same-head", one_head_everywhere);
   ADD ("request/over-ring", data_over_the_ring);
+  ADD ("request/far", far_sectors);
+  ADD ("request/long", five_gigabytes_at_once);
   ADD ("request/random", random_requests);
   ADD ("race", memory_that_changes_under_the_device);
   return vt_attack_main ();

@@ -372,22 +372,6 @@ odd_kick_descriptors (VtAttack *a)
   odd_close (&odd);
 }
 
-/* Waits for a request whose notification cannot arrive. */
-static void
-read_without_call (VtRing *ring, VtBlkRequest *request)
-{
-  gint64 end = g_get_monotonic_time () + VT_TIMEOUT_MS * 1000ll;
-
-  g_assert_true (vt_blk_add (ring, request));
-  vt_ring_publish (ring);
-  vt_ring_kick_always (ring);
-  while (vt_ring_get (ring, NULL) == NULL) {
-    g_assert_cmpint (g_get_monotonic_time (), <, end);
-    g_usleep (100);
-  }
-  g_assert_cmpuint (*request->status, ==, VIRTIO_BLK_S_OK);
-}
-
 /* With one of them a whole daemon used to hang, and with another it died. */
 static void
 odd_call_descriptors (VtAttack *a)
@@ -403,7 +387,7 @@ odd_call_descriptors (VtAttack *a)
                      ==, can_call (i) ? VT_ACKED : VT_NACKED);
     if (can_call (i))
       for (guint j = 0; j < 10; j++)
-        read_without_call (a->ring, request);
+        vt_attack_run_uncalled (a->ring, request);
     vt_attack_witness (a);
   }
   g_assert_true (vt_set_vring_call (a->fe, 0, a->ring->call_fd));
@@ -459,7 +443,7 @@ one_descriptor_for_everything (VtAttack *a)
   g_assert_true (vt_set_vring_call (a->fe, 0, fd));
   g_assert_true (vt_set_vring_err (a->fe, 0, fd));
   for (guint i = 0; i < 100; i++)
-    read_without_call (a->ring, request);
+    vt_attack_run_uncalled (a->ring, request);
   vt_attack_witness (a);
   vt_ring_raw_publish (a->ring, 1000);
   vt_ring_kick_always (a->ring);

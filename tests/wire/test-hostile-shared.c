@@ -93,19 +93,6 @@ memory_truncated_and_replaced (VtAttack *a)
   vt_guest_free (guest);
 }
 
-/* Waits until @request came back or the ring broke. */
-static void
-wait_settled (VtAttack *a)
-{
-  gint64 end = g_get_monotonic_time () + VT_TIMEOUT_MS * 1000ll;
-
-  while (vt_ring_get (a->ring, NULL) == NULL &&
-         !vt_ring_wait_error (a->ring, 0)) {
-    g_assert_cmpint (g_get_monotonic_time (), <, end);
-    g_usleep (100);
-  }
-}
-
 /* Only the memory of data is gone: the disk's reads and writes hit a hole. */
 static void
 data_memory_truncated (VtAttack *a)
@@ -130,7 +117,7 @@ data_memory_truncated (VtAttack *a)
     *status = VIRTIO_BLK_S_OK;
     g_assert_true (vt_ring_add (a->ring, bufs, 3, status));
     vt_ring_kick (a->ring);
-    wait_settled (a);
+    vt_attack_wait_settled (a);
     vt_attack_witness (a);
   }
   /* A write that could not be read may not have changed the disk. */
@@ -219,7 +206,7 @@ log_truncated_while_in_use (VtAttack *a)
 
     if (vt_blk_add (a->ring, request))
       vt_ring_kick (a->ring);
-    wait_settled (a);
+    vt_attack_wait_settled (a);
     g_free (request);
   }
   vt_attack_witness (a);
@@ -245,7 +232,7 @@ memory_beyond_the_log (VtAttack *a)
 
     if (vt_blk_add (a->ring, request))
       vt_ring_kick (a->ring);
-    wait_settled (a);
+    vt_attack_wait_settled (a);
     g_free (request);
   }
   vt_attack_witness (a);
@@ -323,18 +310,72 @@ inflight_regions_that_lie (VtAttack *a)
     for (guint j = 0; j < sizeof bytes; j++)
       bytes[j] = (guint8) g_test_rand_int ();
     if (i % 2) { /* the version and the size that it should have */
-      const guint16 head[] = { 1, 0, VT_ATTACK_RING, 0, 0 };
+      const guint16 head[] = { 1, VT_ATTACK_RING };
 
       memset (bytes, 0, 8);
-      memcpy (bytes + 8, head, sizeof head - 4);
+      memcpy (bytes + 8, head, sizeof head);
     }
     if (i % 4 == 3) /* everything is in flight, and linked to itself */
-      memset (bytes + 16, 1, sizeof bytes - 16);
+      memset (bytes + 12, 1, sizeof bytes - 12);
+    if (i % 8 == 7) /* split: a batch that links somewhere */
+      memset (bytes + 14, 0xf8, 2);
     start_with_region (a, bytes, sizeof bytes);
     vt_ring_reset (a->ring, 0);
     vt_attack_reconnect (a);
   }
   vt_attack_witness (a);
+}
+
+/* What a front-end asks for is allocated only if the device could use it. */
+static void
+inflight_regions_that_are_asked_for (VtAttack *a)
+{
+  const struct {
+    guint16 n_queues, queue_size;
+  } wild[] = {
+    { 0, 0 },     { 0, 128 },
+    { 1, 0 },     { VT_ATTACK_QUEUES + 1, 128 },
+    { 1, 32769 }, { G_MAXUINT16, G_MAXUINT16 },
+  };
+  VdWireInflight inflight;
+
+  for (guint i = 0; i < G_N_ELEMENTS (wild); i++) {
+    inflight = (VdWireInflight){ .mmap_size = G_MAXUINT64,
+                                 .n_queues = wild[i].n_queues,
+                                 .queue_size = wild[i].queue_size };
+    vt_attack_hello (a);
+    g_assert_cmpint (vt_attack_try (a, VD_GET_INFLIGHT_FD, &inflight,
+                                    sizeof inflight, NULL, 0),
+                     ==, VT_CLOSED); /* its reply has no form for an error */
+    vt_attack_reconnect (a);
+  }
+  vt_attack_hello (a);
+  for (guint i = 0; i < 300; i++)
+    close (vt_get_inflight_fd (a->fe, VT_ATTACK_QUEUES, 32768, &inflight));
+}
+
+/* The ring is served, and the record, which has no room for it, stays empty. */
+static void
+ring_larger_than_its_record (VtAttack *a)
+{
+  VdWireInflight inflight;
+  vd_autofd fd = -1;
+  guint8 bytes[4096];
+
+  vt_attack_describe (a);
+  fd = vt_get_inflight_fd (a->fe, 1, VT_ATTACK_RING / 2, &inflight);
+  g_assert_true (vt_set_inflight_fd (a->fe, &inflight, fd));
+  g_assert_true (vt_set_vring_kick (a->fe, 0, a->ring->kick_fd));
+  g_assert_true (vt_set_vring_enable (a->fe, 0, TRUE));
+  for (guint i = 0; i < 3 * VT_ATTACK_RING; i++)
+    vt_attack_read (a->ring, i);
+  for (guint64 at = 0; at < inflight.mmap_size; at += sizeof bytes) {
+    gssize n = pread (fd, bytes, sizeof bytes, (off_t) at);
+
+    g_assert_cmpint (n, >, 0);
+    for (gssize i = 0; i < n; i++)
+      g_assert_cmpuint (bytes[i], ==, 0);
+  }
 }
 
 static void
@@ -354,7 +395,7 @@ inflight_truncated_while_in_use (VtAttack *a)
   for (guint i = 0; i < 10; i++) {
     if (vt_blk_add (a->ring, request))
       vt_ring_kick (a->ring);
-    wait_settled (a);
+    vt_attack_wait_settled (a);
   }
   g_free (request);
   vt_attack_witness (a);
@@ -366,6 +407,8 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
 #define ADD(path, func) vt_attack_add ("/hostile/shared/" path, func)
+#define ADD_PACKED(path, func)                                                 \
+  vt_attack_add_packed ("/hostile/shared/packed/" path, func)
   ADD ("memory/running", memory_truncated_under_a_running_ring);
   ADD ("memory/starting", memory_truncated_before_the_ring_starts);
   ADD ("memory/sharing", memory_truncated_before_it_is_shared);
@@ -378,5 +421,13 @@ main (int argc, char **argv)
   ADD ("inflight/wrong", inflight_regions_that_cannot_be);
   ADD ("inflight/lies", inflight_regions_that_lie);
   ADD ("inflight/truncated", inflight_truncated_while_in_use);
+  ADD ("inflight/asked", inflight_regions_that_are_asked_for);
+  ADD ("inflight/small", ring_larger_than_its_record);
+  ADD_PACKED ("memory/running", memory_truncated_under_a_running_ring);
+  ADD_PACKED ("memory/data", data_memory_truncated);
+  ADD_PACKED ("log/truncated", log_truncated_while_in_use);
+  ADD_PACKED ("inflight/lies", inflight_regions_that_lie);
+  ADD_PACKED ("inflight/truncated", inflight_truncated_while_in_use);
+  ADD_PACKED ("inflight/small", ring_larger_than_its_record);
   return vt_attack_main ();
 }
