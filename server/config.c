@@ -305,6 +305,8 @@ parse_options (VdServerConfig *config, int *argc, char ***argv, GError **error)
     { "device", 0, G_OPTION_FLAG_FILENAME, G_OPTION_ARG_CALLBACK,
       (gpointer) add_source, "A device; a comma in a value is doubled",
       "KIND,socket=...,KEY=VALUE" },
+    { "once", 0, 0, G_OPTION_ARG_NONE, &config->once,
+      "End as soon as a front-end leaves", NULL },
     { "check", 0, 0, G_OPTION_ARG_NONE, &config->check,
       "Check all options and print them as a key-file", NULL },
     { "list-devices", 0, 0, G_OPTION_ARG_NONE, &config->list_devices,
@@ -355,6 +357,7 @@ vd_server_config_reload (const VdServerConfig *old, GError **error)
   g_autoptr (VdServerConfig) config =
       server_config_new (old->registry, old->cwd);
 
+  config->once = old->once;
   for (guint i = 0; i < old->sources->len; i++) {
     const VdConfigSource *source = g_ptr_array_index (old->sources, i);
 

@@ -44,6 +44,7 @@ typedef struct {
   gboolean check;        /* --check: print vd_server_config_to_text() */
   gboolean list_devices; /* --list-devices: print vd_list_devices() */
   gboolean version;      /* --version */
+  gboolean once;         /* --once: end when a front-end leaves */
   GPtrArray *devices;    /* VdDeviceConfig, in the order of the command line and
                           * of the files; empty with the last two options */
   char *runtime_dir;     /* of [virtiod]; NULL: not given */

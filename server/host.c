@@ -15,6 +15,8 @@ struct VdHost {
   VdSession *session;
   void (*stopped) (VdHost *host, gpointer data); /* NULL: not stopping */
   gpointer stopped_data;
+  void (*left) (gpointer data); /* NULL: the next front-end is waited for */
+  gpointer left_data;
 };
 
 VdHost *
@@ -55,6 +57,10 @@ on_closed (VdSession *session, gboolean useful, gpointer user_data)
     host->stopped (host, host->stopped_data);
     return;
   }
+  if (host->left != NULL) {
+    host->left (host->left_data);
+    return;
+  }
   if (useful)
     vd_listener_succeeded (host->listener);
   vd_listener_resume (host->listener);
@@ -77,6 +83,13 @@ vd_host_listen (VdHost *host, GError **error)
   if (host->listener != NULL)
     vd_listener_resume (host->listener);
   return host->listener != NULL;
+}
+
+void
+vd_host_on_left (VdHost *host, void (*left) (gpointer data), gpointer data)
+{
+  host->left = left;
+  host->left_data = data;
 }
 
 void

@@ -21,6 +21,11 @@ vd_host_new (VdDeviceConfig *config, VdMailbox *control, GError **error);
 /* Opens the socket and waits for front-ends. */
 gboolean vd_host_listen (VdHost *host, GError **error);
 
+/* Calls @left each time a front-end has left, instead of waiting for the next
+ * one; it may stop and free the host. */
+void
+vd_host_on_left (VdHost *host, void (*left) (gpointer data), gpointer data);
+
 /* Closes the socket and the session.  @stopped is called, at once or later,
  * when the session has ended; the host may then be freed. */
 void vd_host_stop (VdHost *host, void (*stopped) (VdHost *host, gpointer data),

@@ -5,7 +5,11 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <syslog.h>
 #include <unistd.h>
+
+static GLogLevelFlags least_level = G_LOG_LEVEL_DEBUG;
+static gboolean use_syslog;
 
 static const char *
 level_name (GLogLevelFlags level)
@@ -16,6 +20,18 @@ level_name (GLogLevelFlags level)
   case G_LOG_LEVEL_WARNING: return "warning: ";
   case G_LOG_LEVEL_DEBUG: return "debug: ";
   default: return "";
+  }
+}
+
+static int
+syslog_priority (GLogLevelFlags level)
+{
+  switch (level & G_LOG_LEVEL_MASK) {
+  case G_LOG_LEVEL_ERROR:
+  case G_LOG_LEVEL_CRITICAL: return LOG_CRIT;
+  case G_LOG_LEVEL_WARNING: return LOG_WARNING;
+  case G_LOG_LEVEL_DEBUG: return LOG_DEBUG;
+  default: return LOG_INFO;
   }
 }
 
@@ -30,8 +46,14 @@ write_log (GLogLevelFlags level, const GLogField *fields, gsize n_fields,
       message = fields[i].value;
     else if (strcmp (fields[i].key, "GLIB_DOMAIN") == 0)
       domain = fields[i].value;
-  if (g_log_writer_default_would_drop (level, domain))
+  /* The bits of a level grow as its importance falls. */
+  if ((level & G_LOG_LEVEL_MASK) > least_level ||
+      g_log_writer_default_would_drop (level, domain))
     return G_LOG_WRITER_HANDLED;
+  if (use_syslog) {
+    syslog (syslog_priority (level), "%s", message);
+    return G_LOG_WRITER_HANDLED;
+  }
   if (g_log_writer_is_journald (STDERR_FILENO) &&
       g_log_writer_journald (level, fields, n_fields, NULL) ==
           G_LOG_WRITER_HANDLED)
@@ -45,6 +67,15 @@ vd_log_init (void)
 {
   setvbuf (stderr, NULL, _IOLBF, 1024);
   g_log_set_writer_func (write_log, NULL, NULL);
+}
+
+void
+vd_log_set (GLogLevelFlags least, gboolean to_syslog)
+{
+  least_level = least;
+  use_syslog = to_syslog;
+  if (least == G_LOG_LEVEL_DEBUG)
+    g_setenv ("G_MESSAGES_DEBUG", "all", FALSE);
 }
 
 void

@@ -10,6 +10,10 @@
  * line each.  Debug messages need G_MESSAGES_DEBUG. */
 void vd_log_init (void);
 
+/* Shows only what is at least as important as @least, which may be debug; with
+ * @to_syslog in syslog(3).  Before any thread exists. */
+void vd_log_set (GLogLevelFlags least, gboolean to_syslog);
+
 /* A budget of lines for one connection: a burst, then about one a second.  What
  * is swallowed is counted and told with the next line.  CONTROL. */
 typedef struct {

@@ -25,6 +25,8 @@ struct VdServer {
   guint mail_source, signal_sources[4];
 };
 
+static gboolean on_quit (gpointer data);
+
 static gboolean
 on_mail (gint fd, GIOCondition condition, gpointer data)
 {
@@ -81,10 +83,27 @@ remove_missing (VdServer *server, const VdServerConfig *config)
   }
 }
 
+static void
+on_left (gpointer data)
+{
+  g_message ("the front-end has left");
+  on_quit (data);
+}
+
+static VdHost *
+open_host (VdServer *server, VdDeviceConfig *config, GError **error)
+{
+  VdHost *host = vd_host_new (config, server->control, error);
+
+  if (host != NULL && server->config->once)
+    vd_host_on_left (host, on_left, server);
+  return host;
+}
+
 static gboolean
 add_host (VdServer *server, VdDeviceConfig *config, GError **error)
 {
-  g_autoptr (VdHost) host = vd_host_new (config, server->control, error);
+  g_autoptr (VdHost) host = open_host (server, config, error);
 
   if (host == NULL || !vd_host_listen (host, error))
     return FALSE;
@@ -182,7 +201,7 @@ open_all (VdServer *server, GError **error)
   const GPtrArray *devices = server->config->devices;
 
   for (guint i = 0; i < devices->len; i++) {
-    VdHost *host = vd_host_new (devices->pdata[i], server->control, error);
+    VdHost *host = open_host (server, devices->pdata[i], error);
 
     if (host == NULL)
       return FALSE;
