@@ -339,6 +339,8 @@ session_end (VdSession *session)
 
   if (!session->ended) {
     session->ended = TRUE;
+    /* Nothing that is still unread may start anything. */
+    g_clear_handle_id (&session->input, g_source_remove);
     vd_session_stop_all (session);
     if (session->n_pending > 0)
       return;
