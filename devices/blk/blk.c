@@ -38,6 +38,7 @@ static const char *const cache_modes[] = { "writeback", "writethrough", "none",
                                            "unsafe", NULL };
 static const char *const engines[] = { "auto", "io_uring", "threads", NULL };
 static const char *const on_errors[] = { "report", "stop", NULL };
+static const char *const erase_modes[] = { "auto", "overwrite", "off", NULL };
 static const char *const locks[] = { "auto", "off", NULL };
 
 static const VdKey blk_keys[] = {
@@ -72,6 +73,22 @@ static const VdKey blk_keys[] = {
     .type = VD_KEY_BOOL,
     .fallback = "yes",
     .help = "whether discarded blocks are given back to the host" },
+  { .name = "secure-erase",
+    .type = VD_KEY_ENUM,
+    .fallback = "auto",
+    .help = "overwrite: zeroes and a flush; auto: as the block device can",
+    .choices = erase_modes },
+  { .name = "lifetime",
+    .type = VD_KEY_STRING,
+    .fallback = "auto",
+    .help = "wear: PRE-EOL,A,B in eMMC's terms, auto or off",
+    .flags = VD_KEY_LIVE },
+  { .name = "seg-max",
+    .type = VD_KEY_UINT,
+    .fallback = "126",
+    .help = "segments of a request at most",
+    .min = 1,
+    .max = VD_CHAIN_MAX - 2 },
   { .name = "lock",
     .type = VD_KEY_ENUM,
     .fallback = "auto",
@@ -161,6 +178,11 @@ blk_check (VdOptions *options, GError **error)
                           VIRTIO_BLK_ID_BYTES);
     return FALSE;
   }
+  if (!vd_lifetime_check (vd_options_string (options, "lifetime"))) {
+    vd_options_set_error (options, "lifetime", error,
+                          "not auto, off or three numbers with commas");
+    return FALSE;
+  }
   return TRUE;
 }
 
@@ -212,6 +234,19 @@ open_queues (VdBlk *blk, guint n_queues)
     blk->queues[i].blk = blk;
 }
 
+static gboolean
+find_lifetime (VdBlk *blk, VdOptions *options)
+{
+  const char *text = vd_options_string (options, "lifetime");
+  VdLifetime lifetime = { 0 };
+  gboolean known = vd_lifetime_find (blk->image, text, &lifetime);
+  guint64 wear = 0;
+
+  memcpy (&wear, &lifetime, sizeof lifetime);
+  atomic_store (&blk->wear, wear);
+  return known;
+}
+
 static void
 take_live_keys (VdBlk *blk, VdOptions *options)
 {
@@ -219,6 +254,7 @@ take_live_keys (VdBlk *blk, VdOptions *options)
                 choice (options, "on-error", on_errors) == 1);
   atomic_store (&blk->stop_on_enospc,
                 choice (options, "on-enospc", on_errors) == 1);
+  find_lifetime (blk, options);
   vd_bucket_set (&blk->throttle.requests, vd_options_uint (options, "iops"),
                  vd_options_uint (options, "iops-burst"));
   vd_bucket_set (&blk->throttle.bytes, vd_options_uint (options, "bps"),
@@ -241,6 +277,14 @@ blk_open (VdOptions *options, GError **error)
   blk->engine = choice (options, "engine", engines);
   blk->cache = choice (options, "cache", cache_modes);
   blk->discard = image->can_discard && vd_options_bool (options, "discard");
+  blk->overwrite =
+      choice (options, "secure-erase", erase_modes) == VD_ERASE_OVERWRITE;
+  blk->secure_erase =
+      !image->read_only &&
+      (blk->overwrite ||
+       (image->can_erase &&
+        choice (options, "secure-erase", erase_modes) == VD_ERASE_AUTO));
+  blk->lifetime = find_lifetime (blk, options);
   blk->parent.virtio_id = VIRTIO_ID_BLOCK;
   blk->parent.max_threads = MAX_THREADS;
   blk->parent.offer_config = TRUE;

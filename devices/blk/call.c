@@ -30,6 +30,7 @@ run_once (const VdCall *call)
     return fallocate (call->fd, call->flags, (off_t) call->offset,
                       (off_t) call->len);
   case VD_CALL_DISCARD: return ioctl (call->fd, BLKDISCARD, range);
+  case VD_CALL_ERASE: return ioctl (call->fd, BLKSECDISCARD, range);
   }
   g_assert_not_reached ();
 }

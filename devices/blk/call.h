@@ -19,6 +19,7 @@ typedef enum {
   VD_CALL_SYNC,     /* fdatasync */
   VD_CALL_ALLOCATE, /* fallocate */
   VD_CALL_DISCARD,  /* BLKDISCARD */
+  VD_CALL_ERASE,    /* BLKSECDISCARD */
 } VdCallKind;
 
 typedef struct {
@@ -43,7 +44,7 @@ typedef struct {
 int vd_call_run (const VdCall *call);
 
 /* QUEUE, only on a worker with io_uring: submitted at the end of its turn.
- * BLKDISCARD, which io_uring lacks, goes to the pool. */
+ * DISCARD and ERASE, which io_uring lacks, go to the pool. */
 void vd_call_by_uring (VdWorker *worker, VdTask *task);
 
 /* QUEUE: by a thread of the device's pool. */

@@ -4,7 +4,7 @@
  *
  * blk.c is the device as the server sees it, shape.c what the driver sees of it,
  * cache.c what makes writes durable, io.c the life of requests, zero.c their
- * DISCARD and WRITE_ZEROES, bounce.c their detour where O_DIRECT wants aligned
+ * DISCARD, WRITE_ZEROES and SECURE_ERASE, bounce.c their detour where O_DIRECT wants aligned
  * buffers, hold.c what waits instead of failing, throttle.c the rate limits,
  * resize.c another size, stats.c what was counted.
  */
@@ -16,11 +16,19 @@
 #include "devices/blk/flush.h"
 #include "devices/blk/hold.h"
 #include "devices/blk/image.h"
+#include "devices/blk/lifetime.h"
 #include "devices/blk/policy.h"
 #include "devices/blk/request.h"
 #include "devices/blk/throttle.h"
 #include "devices/blk/watch.h"
 #include "devices/device.h"
+
+/* What SECURE_ERASE does. */
+typedef enum {
+  VD_ERASE_AUTO, /* what the device does; not offered if it does nothing */
+  VD_ERASE_OVERWRITE,
+  VD_ERASE_OFF,
+} VdEraseMode;
 
 typedef enum {
   VD_CACHE_WRITEBACK,
@@ -36,7 +44,8 @@ typedef enum {
   VD_BLK_FLUSHES,
   VD_BLK_DISCARDS,
   VD_BLK_ZEROES,
-  VD_BLK_IDS,
+  VD_BLK_ERASES,
+  VD_BLK_IDS,    /* and lifetimes */
   VD_BLK_OTHERS, /* of unknown type, or without a whole header */
   VD_BLK_N_COUNTS
 } VdBlkCount;
@@ -115,11 +124,15 @@ struct VdBlk {
   VdEngine engine;
   VdCacheMode cache;
   gboolean discard; /* offered */
+  gboolean secure_erase;
+  gboolean overwrite; /* for SECURE_ERASE */
+  gboolean lifetime;  /* offered */
   char serial[VIRTIO_BLK_ID_BYTES];
   VdBlkQueue *queues; /* parent.n_queues */
 
   /* Any thread. */
   atomic_bool write_through; /* the effective mode: cache.c */
+  _Atomic guint64 wear;      /* begins with the bytes of a VdLifetime */
   atomic_bool no_discard, no_punch, no_zero_range; /* refused by the image */
   atomic_bool stop_on_error, stop_on_enospc;
   atomic_uint n_resumes; /* hold.c */
@@ -164,12 +177,15 @@ void vd_blk_serve (VdBlkQueue *queue, VdChain *chain);
 void vd_blk_pump (VdBlkRequest *req);
 /* Answers with @status, VIRTIO_BLK_S_*. */
 void vd_blk_finish (VdBlkRequest *req, guint8 status);
+/* Answers when all that was written before is durable. */
+void vd_blk_flush_and_finish (VdBlkRequest *req);
 /* Answers OK once what was written is as durable as the cache mode promises. */
 void vd_blk_finish_write (VdBlkRequest *req);
 
 /* zero.c, QUEUE. */
 void vd_blk_start_discard (VdBlkRequest *req);
 void vd_blk_start_zeroes (VdBlkRequest *req);
+void vd_blk_start_erase (VdBlkRequest *req);
 
 /* bounce.c, QUEUE. */
 

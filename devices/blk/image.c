@@ -153,6 +153,16 @@ queue_attribute (const struct stat *st, const char *name)
   return 0;
 }
 
+/* The kernel looks whether the device knows the call before it looks at the
+ * range, which is not one of whole sectors. */
+static gboolean
+knows_erase (int fd)
+{
+  guint64 odd[2] = { 1, 1 };
+
+  return ioctl (fd, BLKSECDISCARD, odd) < 0 && errno == EINVAL;
+}
+
 static void
 probe_device (VdImage *image, const struct stat *st)
 {
@@ -173,6 +183,7 @@ probe_device (VdImage *image, const struct stat *st)
       queue_attribute (st, "discard_granularity"), DISCARD_ALIGN_MAX);
   image->can_discard =
       !image->read_only && queue_attribute (st, "discard_max_bytes") > 0;
+  image->can_erase = !image->read_only && knows_erase (image->fd);
 }
 
 /* Guests keep to the file system's block where they can; the logical block

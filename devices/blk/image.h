@@ -32,6 +32,7 @@ typedef struct {
   gboolean in_memory; /* tmpfs and such: no call waits for a disk */
   gboolean can_punch; /* FALLOC_FL_PUNCH_HOLE */
   gboolean can_discard;
+  gboolean can_erase; /* a device that erases so that nothing is left */
 
   /* Bytes. */
   _Atomic guint64 size;     /* a multiple of block_size */

@@ -28,7 +28,9 @@ count_of (guint32 type)
   case VIRTIO_BLK_T_FLUSH: return VD_BLK_FLUSHES;
   case VIRTIO_BLK_T_DISCARD: return VD_BLK_DISCARDS;
   case VIRTIO_BLK_T_WRITE_ZEROES: return VD_BLK_ZEROES;
-  case VIRTIO_BLK_T_GET_ID: return VD_BLK_IDS;
+  case VIRTIO_BLK_T_SECURE_ERASE: return VD_BLK_ERASES;
+  case VIRTIO_BLK_T_GET_ID:
+  case VD_BLK_T_GET_LIFETIME: return VD_BLK_IDS;
   default: return VD_BLK_OTHERS;
   }
 }
@@ -40,7 +42,8 @@ written_len (const VdBlkRequest *req)
 {
   guint64 before = req->chain->in_len - 1, data = 0;
 
-  if (req->cmd.type == VIRTIO_BLK_T_IN || req->cmd.type == VIRTIO_BLK_T_GET_ID)
+  if (req->cmd.type == VIRTIO_BLK_T_IN ||
+      count_of (req->cmd.type) == VD_BLK_IDS)
     data = MIN (req->done, before);
   return (guint32) MIN (data == before ? before + 1 : data, G_MAXUINT32);
 }
@@ -181,9 +184,8 @@ lead (VdFlush *flush)
   vd_blk_pump (req);
 }
 
-/* Answers when all that was completed before is durable. */
-static void
-flush_and_finish (VdBlkRequest *req)
+void
+vd_blk_flush_and_finish (VdBlkRequest *req)
 {
   req->flush.lead = lead;
   req->flush.post = post;
@@ -197,7 +199,7 @@ vd_blk_finish_write (VdBlkRequest *req)
   /* Also when the driver switched to write-through while a write that was not
    * durable by itself was under way: it completes under the new promise. */
   if (!req->durable && vd_blk_write_through (req->queue->blk))
-    flush_and_finish (req);
+    vd_blk_flush_and_finish (req);
   else
     vd_blk_finish (req, VIRTIO_BLK_S_OK);
 }
@@ -210,7 +212,7 @@ start_flush (VdBlkRequest *req)
   if (blk->cache == VD_CACHE_UNSAFE || blk->image->read_only)
     vd_blk_finish (req, VIRTIO_BLK_S_OK);
   else
-    flush_and_finish (req);
+    vd_blk_flush_and_finish (req);
 }
 
 /* Data. */
@@ -290,11 +292,12 @@ start_write (VdBlkRequest *req)
   start_data (req, VD_CALL_WRITE, req->durable ? RWF_DSYNC : 0);
 }
 
+/* @about: what the driver asks for */
 static void
-start_id (VdBlkRequest *req)
+answer (VdBlkRequest *req, const void *about)
 {
-  req->done = vd_iov_write (req->cmd.iov, req->cmd.n_iov, 0,
-                            req->queue->blk->serial, req->cmd.len);
+  req->done =
+      vd_iov_write (req->cmd.iov, req->cmd.n_iov, 0, about, req->cmd.len);
   vd_blk_finish (req, VIRTIO_BLK_S_OK);
 }
 
@@ -307,6 +310,8 @@ parse (VdBlkRequest *req)
     .align = MAX (blk->image->file_align, VD_SECTOR),
     .read_only = blk->image->read_only,
     .discard = blk->discard,
+    .secure_erase = blk->secure_erase,
+    .lifetime = blk->lifetime,
   };
 
   return vd_blk_parse (req->chain, &limits, &req->cmd);
@@ -338,11 +343,21 @@ vd_blk_serve (VdBlkQueue *queue, VdChain *chain)
   case VIRTIO_BLK_T_IN: start_data (req, VD_CALL_READ, 0); break;
   case VIRTIO_BLK_T_OUT: start_write (req); break;
   case VIRTIO_BLK_T_FLUSH: start_flush (req); break;
-  case VIRTIO_BLK_T_GET_ID: start_id (req); break;
+  case VIRTIO_BLK_T_GET_ID: answer (req, queue->blk->serial); break;
+  case VD_BLK_T_GET_LIFETIME: {
+    guint64 wear = atomic_load (&queue->blk->wear);
+
+    answer (req, &wear);
+    break;
+  }
   case VIRTIO_BLK_T_DISCARD: vd_blk_start_discard (req); break;
   case VIRTIO_BLK_T_WRITE_ZEROES:
     if (check_lost (req))
       vd_blk_start_zeroes (req);
+    break;
+  case VIRTIO_BLK_T_SECURE_ERASE:
+    if (check_lost (req))
+      vd_blk_start_erase (req);
     break;
   }
 }

@@ -82,7 +82,8 @@ vd_policy_route (VdPolicy *policy, const VdCall *call, gboolean background)
   case VD_CALL_WRITE: return route_write (policy, call, background);
   case VD_CALL_SYNC: return policy->in_memory ? VD_ROUTE_NOW : VD_ROUTE_POOL;
   case VD_CALL_ALLOCATE:
-  case VD_CALL_DISCARD: break;
+  case VD_CALL_DISCARD:
+  case VD_CALL_ERASE: break;
   }
   return VD_ROUTE_POOL;
 }

@@ -5,6 +5,7 @@
 #include "devices/blk/request.h"
 
 #include "devices/blk/image.h"
+#include "devices/blk/lifetime.h"
 #include "vring/iov.h"
 
 /* Cuts the status, the last writable byte, off the data before it. */
@@ -72,12 +73,13 @@ parse_write (VdChain *chain, const VdBlkLimits *limits, guint64 sector,
                      chain->out_len - sizeof (struct virtio_blk_outhdr), ret);
 }
 
+/* The driver asks for at most @len bytes about the disk. */
 static int
-parse_id (VdChain *chain, VdBlkCommand *ret)
+parse_about (VdChain *chain, guint64 len, VdBlkCommand *ret)
 {
   ret->iov = chain->in;
   ret->n_iov = chain->n_in;
-  ret->len = MIN (chain->in_len - 1, VIRTIO_BLK_ID_BYTES);
+  ret->len = MIN (chain->in_len - 1, len);
   return VIRTIO_BLK_S_OK;
 }
 
@@ -98,6 +100,16 @@ parse_range (const struct virtio_blk_discard_write_zeroes *from,
                       &ret->offset);
 }
 
+static gboolean
+is_offered (const VdBlkLimits *limits, guint32 type)
+{
+  switch (type) {
+  case VIRTIO_BLK_T_DISCARD: return limits->discard;
+  case VIRTIO_BLK_T_SECURE_ERASE: return limits->secure_erase;
+  default: return TRUE;
+  }
+}
+
 /* All ranges are checked before the first is touched. */
 static int
 parse_ranges (VdChain *chain, const VdBlkLimits *limits, VdBlkCommand *ret)
@@ -109,7 +121,7 @@ parse_ranges (VdChain *chain, const VdBlkLimits *limits, VdBlkCommand *ret)
 
   if (limits->read_only)
     return VIRTIO_BLK_S_IOERR;
-  if (!zeroes && !limits->discard)
+  if (!is_offered (limits, ret->type))
     return VIRTIO_BLK_S_UNSUPP;
   if (len == 0 || len > sizeof raw || len % sizeof raw[0] != 0)
     return VIRTIO_BLK_S_IOERR;
@@ -140,7 +152,12 @@ vd_blk_parse (VdChain *chain, const VdBlkLimits *limits, VdBlkCommand *ret)
   case VIRTIO_BLK_T_IN: return parse_read (chain, limits, sector, ret);
   case VIRTIO_BLK_T_OUT: return parse_write (chain, limits, sector, ret);
   case VIRTIO_BLK_T_FLUSH: return VIRTIO_BLK_S_OK;
-  case VIRTIO_BLK_T_GET_ID: return parse_id (chain, ret);
+  case VIRTIO_BLK_T_GET_ID:
+    return parse_about (chain, VIRTIO_BLK_ID_BYTES, ret);
+  case VD_BLK_T_GET_LIFETIME:
+    return limits->lifetime ? parse_about (chain, sizeof (VdLifetime), ret)
+                            : VIRTIO_BLK_S_UNSUPP;
+  case VIRTIO_BLK_T_SECURE_ERASE:
   case VIRTIO_BLK_T_DISCARD:
   case VIRTIO_BLK_T_WRITE_ZEROES: return parse_ranges (chain, limits, ret);
   default: return VIRTIO_BLK_S_UNSUPP;

@@ -11,7 +11,7 @@
 
 #include "vring/chain.h"
 
-#define VD_BLK_MAX_RANGES  16         /* of one DISCARD or WRITE_ZEROES */
+#define VD_BLK_MAX_RANGES  16         /* of one request */
 #define VD_BLK_MAX_SECTORS (1u << 22) /* of one such range */
 #define VD_BLK_NO_STATUS   (-1)
 
@@ -20,7 +20,9 @@ typedef struct {
   guint64 size;  /* of the disk, bytes */
   guint32 align; /* of all offsets and lengths, bytes, a power of 2 */
   gboolean read_only;
-  gboolean discard; /* DISCARD is offered */
+  gboolean discard;      /* DISCARD is offered */
+  gboolean secure_erase; /* likewise */
+  gboolean lifetime;
 } VdBlkLimits;
 
 typedef struct {
@@ -31,10 +33,10 @@ typedef struct {
 /* A request that passed all checks. */
 typedef struct {
   guint8 *status;    /* in guest memory; written last */
-  struct iovec *iov; /* IN, OUT, GET_ID: the guest's data */
+  struct iovec *iov; /* IN, OUT, GET_ID, GET_LIFETIME: the guest's data */
   guint n_iov;
-  guint n_ranges;      /* DISCARD, WRITE_ZEROES */
-  guint64 offset, len; /* bytes; IN and OUT: where; GET_ID: len */
+  guint n_ranges;      /* DISCARD, WRITE_ZEROES, SECURE_ERASE */
+  guint64 offset, len; /* bytes; IN and OUT: where; what has data: len */
   guint32 type;        /* VIRTIO_BLK_T_* */
   VdBlkRange ranges[VD_BLK_MAX_RANGES];
 } VdBlkCommand;

@@ -9,11 +9,12 @@
 #include <stddef.h>
 #include <string.h>
 
-#define SEG_MAX    126 /* a chain of 128 with header and status */
-#define CONFIG_LEN offsetof (struct virtio_blk_config, max_secure_erase_sectors)
+#define CONFIG_LEN sizeof (struct virtio_blk_config)
 
 static_assert (offsetof (struct virtio_blk_config, wce) == 32, "5.2.4");
-static_assert (CONFIG_LEN == 60, "5.2.4");
+static_assert (offsetof (struct virtio_blk_config, max_secure_erase_sectors) ==
+                   60,
+               "5.2.4");
 
 static guint64
 offered_features (const VdBlk *blk)
@@ -30,6 +31,10 @@ offered_features (const VdBlk *blk)
     features |= 1ull << VIRTIO_BLK_F_WRITE_ZEROES;
   if (blk->discard)
     features |= 1ull << VIRTIO_BLK_F_DISCARD;
+  if (blk->secure_erase)
+    features |= 1ull << VIRTIO_BLK_F_SECURE_ERASE;
+  if (blk->lifetime)
+    features |= 1ull << VD_BLK_F_LIFETIME;
   return features;
 }
 
@@ -72,6 +77,12 @@ fill_config (VdBlk *blk, guint seg_max)
     config.max_write_zeroes_seg = GUINT32_TO_LE (VD_BLK_MAX_RANGES);
     config.write_zeroes_may_unmap = blk->discard != 0;
   }
+  if (blk->secure_erase) {
+    config.max_secure_erase_sectors = GUINT32_TO_LE (VD_BLK_MAX_SECTORS);
+    config.max_secure_erase_seg = GUINT32_TO_LE (VD_BLK_MAX_RANGES);
+    config.secure_erase_sector_alignment =
+        GUINT32_TO_LE (image->discard_align / VD_SECTOR);
+  }
   vd_config_init (&blk->parent.config, CONFIG_LEN);
   vd_config_set (&blk->parent.config, 0, &config, CONFIG_LEN);
   vd_config_set_access (&blk->parent.config,
@@ -95,10 +106,11 @@ fill_serial (VdBlk *blk, const char *serial)
 void
 vd_blk_shape (VdBlk *blk, VdOptions *options)
 {
-  guint seg_max =
-      (guint) MIN (vd_options_uint (options, "queue-size-max"), SEG_MAX + 2);
+  /* Header and status take two descriptors of a chain without a table. */
+  guint room = (guint) vd_options_uint (options, "queue-size-max");
+  guint seg_max = (guint) vd_options_uint (options, "seg-max");
 
   fill_serial (blk, vd_options_string (options, "serial"));
   blk->parent.features = offered_features (blk);
-  fill_config (blk, MAX (seg_max, 3) - 2);
+  fill_config (blk, MIN (seg_max, MAX (room, 3) - 2));
 }

@@ -30,9 +30,10 @@ append (GString *text, const char *name, const char *what, guint64 value)
 void
 vd_blk_dump (VdDevice *dev, GString *text)
 {
-  static const char *const kinds[] = { "read",    "write",        "flush",
-                                       "discard", "write-zeroes", "get-id",
-                                       "other" };
+  static const char *const kinds[] = { "read",         "write",
+                                       "flush",        "discard",
+                                       "write-zeroes", "secure-erase",
+                                       "get-id",       "other" };
   static const char *const routes[] = { "inline", "inline-timed", "inline-try",
                                         "io_uring", "pool" };
   static_assert (G_N_ELEMENTS (kinds) == VD_BLK_N_COUNTS, "a name each");

@@ -38,14 +38,15 @@ prepare (struct io_uring_sqe *sqe, const VdCall *call)
     io_uring_prep_fallocate (sqe, call->fd, call->flags, (off_t) call->offset,
                              (off_t) call->len);
     break;
-  case VD_CALL_DISCARD: g_assert_not_reached ();
+  case VD_CALL_DISCARD:
+  case VD_CALL_ERASE: g_assert_not_reached ();
   }
 }
 
 void
 vd_call_by_uring (VdWorker *worker, VdTask *task)
 {
-  if (task->call.kind == VD_CALL_DISCARD) {
+  if (task->call.kind == VD_CALL_DISCARD || task->call.kind == VD_CALL_ERASE) {
     vd_call_by_thread (worker, task);
     return;
   }

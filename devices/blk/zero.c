@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * zero.c - DISCARD and WRITE_ZEROES (virtio 1.3, 5.2.6)
+ * zero.c - DISCARD, WRITE_ZEROES and SECURE_ERASE (virtio 1.3, 5.2.6)
  *
  * Discarding is a hint: an image that cannot do it has done enough.  Zeroes are
  * data: the cheapest way that the image knows, at last real writes.  What an
@@ -112,6 +112,8 @@ best_method (const VdBlkRequest *req)
 {
   VdBlk *blk = req->queue->blk;
 
+  if (req->cmd.type == VIRTIO_BLK_T_SECURE_ERASE)
+    return BY_WRITE;
   if (current (req)->unmap && blk->discard && !atomic_load (&blk->no_punch))
     return BY_PUNCH;
   return atomic_load (&blk->no_zero_range) ? BY_WRITE : BY_ZERO_RANGE;
@@ -177,7 +179,10 @@ next_zeroes (VdBlkRequest *req, int res)
     req->zero_method = BY_PUNCH; /* the next range begins with the best */
   if (prepare_zeroes (req))
     return true;
-  vd_blk_finish_write (req);
+  if (req->cmd.type == VIRTIO_BLK_T_SECURE_ERASE)
+    vd_blk_flush_and_finish (req); /* old data may be where it was */
+  else
+    vd_blk_finish_write (req);
   return false;
 }
 
@@ -187,6 +192,51 @@ vd_blk_start_zeroes (VdBlkRequest *req)
   begin (req, next_zeroes);
   req->zero_method = BY_PUNCH;
   if (prepare_zeroes (req))
+    vd_blk_pump (req);
+  else
+    vd_blk_finish (req, VIRTIO_BLK_S_OK);
+}
+
+/* Erasing. */
+
+static bool
+prepare_erase (VdBlkRequest *req)
+{
+  if (!find_range (req))
+    return false;
+  req->task.call = (VdCall){
+    .kind = VD_CALL_ERASE,
+    .fd = req->queue->blk->image->fd,
+    .offset = current (req)->offset,
+    .len = current (req)->len,
+  };
+  return true;
+}
+
+/* Not a hint: the driver is told if the device did not erase. */
+static bool
+next_erase (VdBlkRequest *req, int res)
+{
+  if (res >= 0) {
+    req->range_pos = current (req)->len;
+    if (prepare_erase (req))
+      return true;
+  }
+  vd_blk_finish (req, res >= 0             ? VIRTIO_BLK_S_OK
+                      : res == -EOPNOTSUPP ? VIRTIO_BLK_S_UNSUPP
+                                           : VIRTIO_BLK_S_IOERR);
+  return false;
+}
+
+void
+vd_blk_start_erase (VdBlkRequest *req)
+{
+  if (req->queue->blk->overwrite) {
+    vd_blk_start_zeroes (req);
+    return;
+  }
+  begin (req, next_erase);
+  if (prepare_erase (req))
     vd_blk_pump (req);
   else
     vd_blk_finish (req, VIRTIO_BLK_S_OK);

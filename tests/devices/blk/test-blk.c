@@ -49,6 +49,67 @@ test_every_offered_field_has_a_value (Fixture *f, gconstpointer data)
                     0); /* which is why it is not offered */
 }
 
+/* What the device promises of segments fits the rings that it takes. */
+static void
+test_segments_fit_the_queue (Fixture *f, gconstpointer data)
+{
+  static const struct {
+    const char *queue_size, *seg_max;
+    guint expected;
+  } cases[] = {
+    { "1024", "126", 126 }, { "1024", "1022", 1022 }, { "128", "1022", 126 },
+    { "64", "126", 62 },    { "1", "126", 1 },        { "1024", "1", 1 },
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
+    g_autoptr (GError) error = NULL;
+
+    f->rig = vt_rig_open (f->guest, &vd_blk_ops, &error, "image", f->path,
+                          "queue-size-max", cases[i].queue_size, "seg-max",
+                          cases[i].seg_max, NULL);
+    g_assert_no_error (error);
+    g_assert_cmpuint (vt_disk_config (f).seg_max, ==, cases[i].expected);
+    g_clear_pointer (&f->rig, vt_rig_free);
+  }
+}
+
+static void
+test_the_wear_is_what_the_key_says (Fixture *f, gconstpointer data)
+{
+  static const char *const wrong[] = { "",      "1,2",       "1,2,3,4",
+                                       "a,b,c", "1,2,65536", "1, 2,3" };
+  g_autoptr (VdOptions) later = vd_options_new ("test", NULL);
+  VdDevice *dev = vt_disk_open_with (f, "lifetime", "1,4,11");
+  g_autoptr (GError) error = NULL;
+  g_autofree VtBlkRequest *request =
+      vt_blk_request_new (f->guest, VIRTIO_BLK_T_GET_ID, 0, 6);
+
+  g_assert_true (vt_disk_offers (f, 15));
+  vd_options_set (later, "image", f->path, NULL);
+  vd_options_set (later, "socket", "none", NULL);
+  vd_options_set (later, "lifetime", "2,5,11", NULL);
+  g_assert_true (vd_device_check (dev->ops, later, NULL));
+  g_assert_true (dev->ops->reload (dev, later, &error));
+  vt_disk_start (f);
+  request->header->type = GUINT32_TO_LE (10);
+  g_assert_true (vt_ring_add (f->ring,
+                              (VtBuf[]){ { request->header, 16, FALSE },
+                                         { request->data, 6, TRUE },
+                                         { request->status, 1, TRUE } },
+                              3, request));
+  vt_ring_kick (f->ring);
+  g_assert_true (vt_ring_take (f->ring, NULL) == request);
+  g_assert_cmpuint (*request->status, ==, VIRTIO_BLK_S_OK);
+  g_assert_cmpmem (request->data, 6, "\2\0\5\0\13\0", 6);
+  for (guint i = 0; i < G_N_ELEMENTS (wrong); i++) {
+    g_autoptr (GError) local = NULL;
+
+    g_assert_null (vt_rig_open (f->guest, &vd_blk_ops, &local, "image", f->path,
+                                "lifetime", wrong[i], NULL));
+    g_assert_error (local, VD_OPTIONS_ERROR, VD_OPTIONS_ERROR_BAD_VALUE);
+  }
+}
+
 static void
 test_the_driver_may_write_only_wce (Fixture *f, gconstpointer data)
 {
@@ -320,6 +381,8 @@ main (int argc, char **argv)
 #define ADD(name, func)                                                        \
   g_test_add ("/blk/" name, Fixture, NULL, vt_disk_set_up, func,               \
               vt_disk_tear_down)
+  ADD ("segments", test_segments_fit_the_queue);
+  ADD ("wear", test_the_wear_is_what_the_key_says);
   ADD ("config/fields", test_every_offered_field_has_a_value);
   ADD ("config/wce-only", test_the_driver_may_write_only_wce);
   ADD ("options/keys", test_keys_shape_the_disk);

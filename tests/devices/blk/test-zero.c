@@ -100,6 +100,44 @@ test_zeroes_keep_their_blocks_unless_unmapped (Fixture *f, gconstpointer data)
   vt_disk_check (f);
 }
 
+/* Returns: how often the image was synced. */
+static guint64
+n_syncs (VtDisk *f)
+{
+  g_autoptr (GString) text = g_string_new (NULL);
+  const char *line;
+
+  f->rig->dev->ops->dump (f->rig->dev, text);
+  line = strstr (text->str, "fdatasyncs: ");
+  g_assert_nonnull (line);
+  return g_ascii_strtoull (line + strlen ("fdatasyncs: "), NULL, 10);
+}
+
+static void
+test_erased_blocks_are_overwritten_and_synced (Fixture *f, gconstpointer data)
+{
+  const VtRange ranges[] = { { .sector = 3, .num_sectors = 5 },
+                             { .sector = 4096, .num_sectors = 4097 } };
+  struct virtio_blk_config config;
+  guint64 before;
+
+  vt_disk_start_with (f, "secure-erase", "overwrite");
+  config = vt_disk_config (f);
+  g_assert_true (vt_disk_offers (f, VIRTIO_BLK_F_SECURE_ERASE));
+  g_assert_cmpuint (config.max_secure_erase_sectors, ==, 1 << 22);
+  g_assert_cmpuint (config.max_secure_erase_seg, ==, 16);
+  g_assert_cmpuint (config.secure_erase_sector_alignment, >, 0);
+  before = vt_disk_allocated (f);
+  g_assert_cmpuint (
+      vt_disk_run_ranges (f, VIRTIO_BLK_T_SECURE_ERASE, ranges, 2), ==,
+      VIRTIO_BLK_S_OK);
+  g_assert_cmpuint (n_syncs (f), ==, 1);
+  g_assert_cmpuint (vt_disk_allocated (f), >=, before);
+  memset (f->shadow + 3 * SECTOR, 0, 5 * SECTOR);
+  memset (f->shadow + 4096 * SECTOR, 0, 4097 * SECTOR);
+  vt_disk_check (f);
+}
+
 static void
 test_one_bad_range_leaves_all_untouched (Fixture *f, gconstpointer data)
 {
@@ -137,6 +175,7 @@ main (int argc, char **argv)
 #define ADD(name, func)                                                        \
   g_test_add ("/blk/" name, Fixture, NULL, vt_disk_set_up, func,               \
               vt_disk_tear_down)
+  ADD ("erase", test_erased_blocks_are_overwritten_and_synced);
   ADD ("discard/holes", test_discarded_blocks_are_given_back);
   ADD ("discard/no", test_a_disk_without_discard_supports_none);
   ADD ("discard/bad-range", test_one_bad_range_leaves_all_untouched);
