@@ -100,9 +100,13 @@ vd_fs_cred_enter (int proc)
   umask (0);
   thread.umask = 0;
   /* Ours would count as the caller's when the kernel decides about the set-gid
-   * bit of a new file (CVE-2022-0358). */
-  if (thread.can_switch && syscall (SYS_setgroups, 0, NULL) < 0)
-    return -errno;
+   * bit of a new file (CVE-2022-0358).  In a user namespace that its user made
+   * without help nobody may change groups; then their files have one owner. */
+  if (thread.can_switch && syscall (SYS_setgroups, 0, NULL) < 0) {
+    if (errno != EPERM)
+      return -errno;
+    thread.can_switch = FALSE;
+  }
   return 0;
 }
 
@@ -144,7 +148,8 @@ vd_fs_cred_push (const VdFsCaller *caller)
   }
   vd_fs_cred_keep_set_id (TRUE);
   if (!thread.can_switch ||
-      (caller->uid == thread.uid && caller->gid == thread.gid))
+      (caller->uid == thread.uid && caller->gid == thread.gid &&
+       (!caller->has_group || has_cap (CAP_FSETID))))
     return 0;
   r = become (caller);
   if (r < 0)

@@ -335,6 +335,7 @@ vd_fs_write (VdFsRequest *req)
     vd_fs_reply_error (req, r);
     return;
   }
+  vd_fs_before_change (vd_fs_of (req), req->transfer.handle->fd);
   req->transfer.flags = write_flags (args);
   /* io_uring would use the identity that the thread has when it submits. */
   req->transfer.no_uring = kill_set_id;

@@ -116,6 +116,7 @@ set_owner (const VdFs *fs, const Target *target, const VdFuseSetattrIn *args)
   if ((args->valid & VD_FATTR_GID) != 0 &&
       !vd_fs_id_map_to_host (identity->gids, args->gid, &gid))
     return -EPERM;
+  vd_fs_before_change (fs, target->inode->fd);
   return fchownat (target->fd, "", uid, gid, AT_EMPTY_PATH) < 0 ? -errno : 0;
 }
 
@@ -129,6 +130,7 @@ set_size (VdFs *fs, const Target *target, const VdFuseSetattrIn *args)
   if (target->inode->type != S_IFREG)
     return -EINVAL;
   vd_fs_cred_keep_set_id ((args->valid & VD_FATTR_KILL_SUIDGID) == 0);
+  vd_fs_before_change (fs, target->inode->fd);
   if (target->handle != NULL && ftruncate (target->fd, (off_t) args->size) == 0)
     return 0;
   if (target->handle != NULL && errno != EINVAL && errno != EBADF)

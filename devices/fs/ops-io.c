@@ -125,6 +125,17 @@ open_later (VdFsRequest *req, VdFsInode *inode, int flags, gboolean kill_set_id)
   return vd_fs_task_run (req);
 }
 
+/* Opens an inode that is known to be a regular file.  @open_flags: the guest's,
+ * of OPEN and CREATE */
+static int
+reopen (VdFs *fs, const VdFsInode *inode, int flags, guint32 open_flags)
+{
+  vd_fs_cred_keep_set_id ((open_flags & VD_FUSE_OPEN_KILL_SUIDGID) == 0);
+  if ((flags & O_TRUNC) != 0)
+    vd_fs_before_change (fs, inode->fd);
+  return vd_fs_reopen (fs, inode->fd, flags);
+}
+
 int
 vd_fs_op_open (VdFsRequest *req, guint64 nodeid, guint32 flags,
                guint32 open_flags)
@@ -141,8 +152,7 @@ vd_fs_op_open (VdFsRequest *req, guint64 nodeid, guint32 flags,
     vd_fs_inodes_put (inode);
     return host < 0 ? host : -EBADF;
   }
-  vd_fs_cred_keep_set_id (!kill_set_id);
-  fd = vd_fs_reopen (fs, inode->fd, host);
+  fd = reopen (fs, inode, host, open_flags);
   if (fd == -EAGAIN)
     return open_later (req, inode, host, kill_set_id);
   r = fd < 0 ? fd : reply_open (req, inode, fd);
@@ -197,6 +207,7 @@ reply_new_file (VdFsRequest *req, VdFsInode *dir, const char *name, int fd)
 static int
 create_existing (VdFsRequest *req, VdFsInode *dir, const char *name, int flags)
 {
+  const VdFuseCreateIn *args = req->message->args;
   VdFs *fs = vd_fs_of (req);
   VdFuseEntryOut entry;
   VdFsInode *inode = NULL;
@@ -209,7 +220,7 @@ create_existing (VdFsRequest *req, VdFsInode *dir, const char *name, int flags)
   if (r == 0 && inode->type != S_IFREG)
     r = inode->type == S_IFDIR ? -EISDIR : -EBADF;
   if (r == 0)
-    r = fd = vd_fs_reopen (fs, inode->fd, flags);
+    r = fd = reopen (fs, inode, flags, args->open_flags);
   vd_fs_inodes_put (inode);
   if (r < 0) {
     vd_fs_inodes_forget (&fs->inodes, entry.nodeid, 1);
@@ -365,12 +376,22 @@ vd_fs_op_fsync (VdFsRequest *req, guint64 nodeid, guint64 fh,
   return vd_fs_task_run (req);
 }
 
+/* Calls that change content, but for which the protocol has no flag that says
+ * whether the caller may keep set-id bits.  Who it is, a guest with idmapped
+ * mounts does not tell. */
+static void
+drop_set_id_unless_root (const VdFsRequest *req)
+{
+  vd_fs_cred_keep_set_id (req->in.uid == 0);
+}
+
 /* POOL */
 static int
 work_fallocate (VdFsRequest *req)
 {
   const VdFsTask *task = &req->task;
 
+  drop_set_id_unless_root (req);
   return fallocate (task->handle->fd, task->mode, (off_t) task->offset,
                     (off_t) task->len) < 0
              ? -errno
@@ -385,6 +406,7 @@ vd_fs_op_fallocate (VdFsRequest *req, guint64 nodeid,
 
   if (r < 0)
     return r;
+  vd_fs_before_change (vd_fs_of (req), req->task.handle->fd);
   req->task.work = work_fallocate;
   req->task.finish = finish_empty;
   req->task.offset = args->offset;
@@ -425,9 +447,11 @@ work_copy (VdFsRequest *req)
 {
   const VdFsTask *task = &req->task;
   off64_t from = (off64_t) task->offset, to = (off64_t) task->other_offset;
-  ssize_t n = copy_file_range (task->handle->fd, &from, task->other->fd, &to,
-                               task->len, 0);
+  ssize_t n;
 
+  drop_set_id_unless_root (req);
+  n = copy_file_range (task->handle->fd, &from, task->other->fd, &to, task->len,
+                       0);
   return n < 0 ? -errno : (int) n;
 }
 
@@ -462,6 +486,7 @@ vd_fs_op_copy_file_range (VdFsRequest *req, guint64 nodeid,
     vd_fs_handles_put (req->task.handle);
     return r;
   }
+  vd_fs_before_change (vd_fs_of (req), req->task.other->fd);
   req->task.work = work_copy;
   req->task.finish = finish_copy;
   req->task.offset = args->off_in;
