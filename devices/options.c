@@ -191,10 +191,12 @@ parse_value (const VdOptions *options, Entry *entry)
   const VdKey *key = entry->in;
   const char *text = entry->text;
   gboolean is_fd = (key->flags & VD_KEY_FD) && g_str_has_prefix (text, "fd:");
+  gboolean is_uri = (key->flags & VD_KEY_URI) && strstr (text, "://") != NULL;
 
   if (!vd_key_parse (key, text, &entry->value))
     return FALSE;
-  if (key->type == VD_KEY_PATH && !is_fd && !g_path_is_absolute (text)) {
+  if (key->type == VD_KEY_PATH && !is_fd && !is_uri &&
+      !g_path_is_absolute (text)) {
     entry->value.string = vd_options_resolve (options, text);
     g_free (entry->text);
     entry->text = (char *) entry->value.string;

@@ -22,6 +22,7 @@ typedef enum {
   VD_KEY_REQUIRED = 1 << 0,
   VD_KEY_LIVE = 1 << 1, /* may change on reload while a driver runs */
   VD_KEY_FD = 1 << 2,   /* VD_KEY_PATH: "fd:N" is left as it is */
+  VD_KEY_URI = 1 << 3,  /* VD_KEY_PATH: "SCHEME://..." is left as it is */
 } VdKeyFlags;
 
 /* One key.  A table of them ends with a NULL name. */

@@ -44,8 +44,8 @@ static const char *const locks[] = { "auto", "off", NULL };
 static const VdKey blk_keys[] = {
   { .name = "image",
     .type = VD_KEY_PATH,
-    .help = "file or block device with the disk's bytes, or fd:N",
-    .flags = VD_KEY_REQUIRED | VD_KEY_FD },
+    .help = "file or block device with the disk's bytes, fd:N, or nbd://...",
+    .flags = VD_KEY_REQUIRED | VD_KEY_FD | VD_KEY_URI },
   { .name = "read-only",
     .type = VD_KEY_BOOL,
     .fallback = "no",
@@ -94,6 +94,11 @@ static const VdKey blk_keys[] = {
     .fallback = "auto",
     .help = "auto: refuse an image that another program writes, as qemu does",
     .choices = locks },
+  { .name = "reconnect-delay",
+    .type = VD_KEY_SECONDS,
+    .fallback = "60",
+    .help = "how long requests wait for a server that went away, before they "
+            "fail" },
   { .name = "engine",
     .type = VD_KEY_ENUM,
     .fallback = "auto",
@@ -193,17 +198,19 @@ open_image (VdOptions *options, GError **error)
   VdCacheMode cache = choice (options, "cache", cache_modes);
   VdImageSetup setup = {
     .name = vd_options_string (options, "image"),
+    .id = vd_options_origin (options),
     .read_only = vd_options_bool (options, "read-only"),
     .direct = cache == VD_CACHE_NONE,
     .lock = choice (options, "lock", locks) == 0,
     .block_size = block_size (options),
     .size = vd_options_uint (options, "size"),
+    .reconnect_delay = vd_options_seconds (options, "reconnect-delay"),
   };
   VdImage *image = vd_image_open (&setup, &local);
 
   if (image == NULL)
     vd_options_set_error (options, "image", error, "%s", local->message);
-  else if (setup.lock && !image->locked)
+  else if (setup.lock && !image->locked && image->nbd == NULL)
     g_message ("%s: image: this file system has no locks, so nothing keeps "
                "other programs from writing to it",
                vd_options_origin (options));
@@ -379,6 +386,8 @@ blk_queue_start (VdQueue *vq, gpointer user_data)
                   vd_worker_has_uring (queue->worker), blk->image);
   vd_hold_init (&queue->hold);
   vd_queue_set_data (vq, queue);
+  if (blk->image->nbd != NULL)
+    vd_nbd_open_port (blk->image->nbd, &queue->nbd, queue->worker);
   return vd_bounce_open (&queue->bounce, blk->image);
 }
 
@@ -388,6 +397,8 @@ blk_queue_stop (VdQueue *vq, gpointer user_data)
   VdBlkQueue *queue = vd_queue_data (vq);
 
   vd_bounce_close (&queue->bounce);
+  if (queue->nbd.nbd != NULL)
+    vd_nbd_close_port (&queue->nbd);
 }
 
 static void

@@ -111,7 +111,11 @@ lead (VdFlush *flush)
     .kind = VD_CALL_SYNC,
     .fd = toggle->blk->image->fd,
   };
-  vd_call_by_pool (toggle->blk->parent.pool, &toggle->task, toggle->control);
+  if (toggle->blk->image->nbd != NULL)
+    vd_nbd_submit_from (toggle->blk->image->nbd, &toggle->task,
+                        toggle->control);
+  else
+    vd_call_by_pool (toggle->blk->parent.pool, &toggle->task, toggle->control);
 }
 
 static void

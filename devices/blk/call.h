@@ -9,6 +9,8 @@
 #pragma once
 
 #include <glib.h>
+#include <stdbool.h>
+#include <sys/queue.h>
 #include <sys/uio.h>
 
 #include "vring/worker.h"
@@ -33,10 +35,21 @@ typedef struct {
 } VdCall;
 
 /* A call that is made asynchronously: op.done() gets its result. */
-typedef struct {
+typedef struct VdTask VdTask;
+struct VdTask {
   VdOp op;
   VdCall call;
-} VdTask;
+
+  /* Private to nbd-link.c. */
+  struct {
+    TAILQ_ENTRY (VdTask) entry; /* of one of the link's lists */
+    struct VdNbdLink *link;
+    void *bounce; /* NULL: the guest's own pages */
+    guint32 len;  /* of the command's buffer */
+    bool done;
+    int error; /* when done: 0 or an errno */
+  } nbd;
+};
 
 /* Any thread: makes the call now.
  * Returns: what it returned (bytes of READ and WRITE, maybe fewer than asked

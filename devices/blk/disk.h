@@ -16,6 +16,7 @@
 #include "devices/blk/flush.h"
 #include "devices/blk/hold.h"
 #include "devices/blk/image.h"
+#include "devices/blk/nbd.h"
 #include "devices/blk/lifetime.h"
 #include "devices/blk/policy.h"
 #include "devices/blk/request.h"
@@ -85,6 +86,7 @@ struct VdBlkQueue {
   VdQueue *queue;
   VdWorker *worker;
   VdPolicy policy;
+  VdNbdPort nbd;
   VdBounce bounce;
   VdHold hold;
   guint64 batch_bytes; /* of reads and writes that began in this batch */

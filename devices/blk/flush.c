@@ -10,6 +10,7 @@
  */
 #include "devices/blk/flush.h"
 
+#include <errno.h>
 #include <stddef.h>
 
 static VdFlush busy;
@@ -94,9 +95,10 @@ vd_flush_finish (VdFlusher *flusher, VdFlush *flush, int result)
   int none = 0;
 
   atomic_fetch_add_explicit (&flusher->n_syncs, 1, memory_order_relaxed);
-  if (result < 0)
+  if (result < 0 && result != -ENOTCONN)
     atomic_compare_exchange_strong (&flusher->error, &none, result);
-  result = vd_flusher_error (flusher);
+  if (vd_flusher_error (flusher) != 0)
+    result = vd_flusher_error (flusher);
   answer (flush->group, result);
   pass_on (flusher);
   flush->done (flush, result);

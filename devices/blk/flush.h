@@ -46,7 +46,8 @@ struct VdFlush {
  * call are durable; maybe before this returns. */
 void vd_flush_submit (VdFlusher *flusher, VdFlush *flush);
 
-/* Owner's thread, by a leader: its fdatasync returned @result. */
+/* Owner's thread, by a leader: its fdatasync returned @result.  -ENOTCONN, a
+ * server that cannot be asked, says nothing of later flushes. */
 void vd_flush_finish (VdFlusher *flusher, VdFlush *flush, int result);
 
 /* Any thread.  Returns: 0, or the error that all flushes fail with now. */

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "devices/blk/lock.h"
+#include "devices/blk/nbd.h"
 #include "vring/fd.h"
 
 #define DISCARD_ALIGN_MAX (1u << 20)
@@ -283,13 +284,18 @@ settle_block_size (VdImage *image, guint wanted, GError **error)
 }
 
 static gboolean
-read_size (int fd, gboolean is_device, guint64 *ret, GError **error)
+read_size (const VdImage *image, guint64 *ret, GError **error)
 {
   struct stat st;
 
-  if (is_device ? ioctl (fd, BLKGETSIZE64, ret) < 0 : fstat (fd, &st) < 0)
+  if (image->nbd != NULL) {
+    *ret = vd_nbd_size (image->nbd);
+    return TRUE;
+  }
+  if (image->is_device ? ioctl (image->fd, BLKGETSIZE64, ret) < 0
+                       : fstat (image->fd, &st) < 0)
     return fail (error, errno, "cannot find its size: %s", g_strerror (errno));
-  if (!is_device)
+  if (!image->is_device)
     *ret = (guint64) st.st_size;
   return TRUE;
 }
@@ -299,7 +305,7 @@ vd_image_refresh (VdImage *image, GError **error)
 {
   guint64 bytes, whole;
 
-  if (!read_size (image->fd, image->is_device, &bytes, error))
+  if (!read_size (image, &bytes, error))
     return FALSE;
   if (image->wanted_size != 0)
     bytes = MIN (bytes, image->wanted_size);
@@ -321,7 +327,7 @@ make_room (const VdImage *image, guint64 size, GError **error)
 {
   guint64 bytes;
 
-  if (!read_size (image->fd, image->is_device, &bytes, error))
+  if (!read_size (image, &bytes, error))
     return FALSE;
   if (size <= bytes)
     return TRUE;
@@ -369,6 +375,17 @@ probe (VdImage *image, const VdImageSetup *setup, GError **error)
          vd_image_resize (image, setup->size, error);
 }
 
+/* The server keeps its own locks and its own cache. */
+static gboolean
+open_remote (VdImage *image, const VdImageSetup *setup, GError **error)
+{
+  image->is_device = TRUE;
+  image->direct = FALSE;
+  image->identity = hash (setup->name, strlen (setup->name));
+  image->nbd = vd_nbd_open (setup, image, error);
+  return image->nbd != NULL && vd_image_resize (image, setup->size, error);
+}
+
 VdImage *
 vd_image_open (const VdImageSetup *setup, GError **error)
 {
@@ -377,6 +394,8 @@ vd_image_open (const VdImageSetup *setup, GError **error)
   image->fd = -1;
   image->read_only = setup->read_only;
   image->direct = setup->direct;
+  if (vd_nbd_is_uri (setup->name))
+    return open_remote (image, setup, error) ? g_steal_pointer (&image) : NULL;
   if (g_str_has_prefix (setup->name, "fd:")
           ? !open_inherited (image, setup, error)
           : !open_path (image, setup, error))
@@ -395,6 +414,7 @@ vd_image_close (VdImage *image)
 {
   if (image == NULL)
     return;
+  vd_nbd_close (image->nbd);
   vd_clear_fd (&image->fd);
   g_free (image);
 }

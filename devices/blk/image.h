@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * image.h - what a disk's bytes live in: a file, a block device, an inherited
- * descriptor
+ * descriptor, a server
  *
  * Opened and locked on CONTROL before the device's socket exists; afterwards
  * constant but for the size, so any thread may use it.  Its format is never
@@ -16,23 +16,29 @@
 #define VD_BLOCK_SIZE_MAX  4096
 #define VD_IMAGE_ALIGN_MAX 4096 /* more is refused for O_DIRECT */
 
+typedef struct VdNbd VdNbd; /* nbd.h */
+
 typedef struct {
-  const char *name; /* a path, or "fd:N" for an inherited descriptor */
+  const char *name; /* a path, "fd:N" for an inherited descriptor, a URI */
+  const char *id;   /* of the device, for the log */
   gboolean read_only;
   gboolean direct;  /* O_DIRECT */
   gboolean lock;    /* as qemu does */
   guint block_size; /* what the guest shall see; 0: as the image says */
   guint64 size;     /* of the disk, bytes, as vd_image_resize() takes it */
+  gdouble reconnect_delay; /* seconds that requests wait for a lost server */
 } VdImageSetup;
 
 typedef struct {
-  int fd;
+  int fd;     /* -1: remote */
+  VdNbd *nbd; /* NULL: local */
+  gboolean can_erase; /* a device that erases so that nothing is left */
   gboolean read_only, direct, locked;
-  gboolean is_device; /* a block device, else a regular file */
+  gboolean is_device; /* a block device or remote, else a regular file */
   gboolean in_memory; /* tmpfs and such: no call waits for a disk */
   gboolean can_punch; /* FALLOC_FL_PUNCH_HOLE */
   gboolean can_discard;
-  gboolean can_erase; /* a device that erases so that nothing is left */
+  gboolean no_dsync; /* RWF_DSYNC is not known: a flush has to follow */
 
   /* Bytes. */
   _Atomic guint64 size;     /* a multiple of block_size */

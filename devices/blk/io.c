@@ -130,6 +130,7 @@ start_call (VdBlkRequest *req, int *res)
   case VD_ROUTE_TRY:
   case VD_ROUTE_NOW: *res = vd_call_run (call); return true;
   case VD_ROUTE_TIMED: *res = run_timed (policy, call); return true;
+  case VD_ROUTE_REMOTE: vd_nbd_submit (&queue->nbd, &req->task); break;
   case VD_ROUTE_URING: vd_call_by_uring (queue->worker, &req->task); break;
   default: vd_call_by_thread (queue->worker, &req->task); break;
   }
@@ -288,7 +289,8 @@ start_write (VdBlkRequest *req)
 {
   if (!check_lost (req))
     return;
-  req->durable = vd_blk_write_through (req->queue->blk);
+  req->durable = vd_blk_write_through (req->queue->blk) &&
+                 !req->queue->blk->image->no_dsync;
   start_data (req, VD_CALL_WRITE, req->durable ? RWF_DSYNC : 0);
 }
 

@@ -28,6 +28,7 @@ vd_policy_init (VdPolicy *policy, VdEngine engine, gboolean uring,
     .uring = uring,
     .in_memory = image->in_memory,
     .direct = image->direct,
+    .remote = image->nbd != NULL,
     .away_next = AWAY_MIN,
   };
 }
@@ -73,6 +74,8 @@ route_write (VdPolicy *policy, const VdCall *call, gboolean background)
 VdRoute
 vd_policy_route (VdPolicy *policy, const VdCall *call, gboolean background)
 {
+  if (policy->remote)
+    return VD_ROUTE_REMOTE;
   if (policy->engine == VD_ENGINE_THREADS)
     return VD_ROUTE_POOL;
   if (policy->engine == VD_ENGINE_URING)

@@ -24,6 +24,7 @@ typedef enum {
   VD_ROUTE_TRY,   /* now with RWF_NOWAIT, then as vd_policy_behind() says */
   VD_ROUTE_URING,
   VD_ROUTE_POOL,
+  VD_ROUTE_REMOTE, /* to a server */
   VD_N_ROUTES
 } VdRoute;
 
@@ -31,7 +32,7 @@ typedef enum {
 typedef struct {
   VdEngine engine;
   gboolean uring; /* the worker has one */
-  gboolean in_memory, direct;
+  gboolean in_memory, direct, remote;
   gboolean no_try_read, no_try_write; /* RWF_NOWAIT is not known here */
   guint away;      /* writes to send away before the next is timed */
   guint away_next; /* how many, should that one be slow as well */

@@ -61,6 +61,8 @@ vd_blk_watch_size (VdBlk *blk, VdOptions *options)
 {
   g_autoptr (GError) error = NULL;
 
+  if (blk->image->nbd != NULL)
+    return; /* a server tells of another size when it is connected to */
   blk->watch = vd_watch_new (blk->image, on_changed, blk, &error);
   if (blk->watch == NULL)
     g_message ("%s: image: another size will only be seen on reload: %s",
