@@ -28,181 +28,27 @@
 #include <string.h>
 
 #include "devices/blk/disk.h"
+#include "devices/blk/keys.h"
 
 #define MAX_THREADS 16
 
 static_assert (offsetof (VdBlk, parent) == 0, "VdDevice is cast to it");
 static_assert (sizeof (VdBlkRequest) <= 4096, "VdQueueOps.request_size");
 
-static const char *const cache_modes[] = { "writeback", "writethrough", "none",
-                                           "unsafe", NULL };
-static const char *const engines[] = { "auto", "io_uring", "threads", NULL };
-static const char *const on_errors[] = { "report", "stop", NULL };
-static const char *const erase_modes[] = { "auto", "overwrite", "off", NULL };
-static const char *const locks[] = { "auto", "off", NULL };
-
-static const VdKey blk_keys[] = {
-  { .name = "image",
-    .type = VD_KEY_PATH,
-    .help = "file or block device with the disk's bytes, fd:N, or nbd://...",
-    .flags = VD_KEY_REQUIRED | VD_KEY_FD | VD_KEY_URI },
-  { .name = "read-only",
-    .type = VD_KEY_BOOL,
-    .fallback = "no",
-    .help = "whether the guest may only read" },
-  { .name = "serial",
-    .type = VD_KEY_STRING,
-    .help = "at most 20 characters; by default made of the image's path" },
-  { .name = "cache",
-    .type = VD_KEY_ENUM,
-    .fallback = "writeback",
-    .help = "none: O_DIRECT; unsafe: the guest's flushes do nothing",
-    .choices = cache_modes },
-  { .name = "block-size",
-    .type = VD_KEY_SIZE,
-    .help = "logical block, a power of two; by default as the image has it",
-    .min = VD_SECTOR,
-    .max = VD_BLOCK_SIZE_MAX },
-  { .name = "size",
-    .type = VD_KEY_SIZE,
-    .help = "of the disk; by default the image's, as it grows and shrinks",
-    .min = VD_SECTOR,
-    .max = G_MAXINT64,
-    .flags = VD_KEY_LIVE },
-  { .name = "discard",
-    .type = VD_KEY_BOOL,
-    .fallback = "yes",
-    .help = "whether discarded blocks are given back to the host" },
-  { .name = "secure-erase",
-    .type = VD_KEY_ENUM,
-    .fallback = "auto",
-    .help = "overwrite: zeroes and a flush; auto: as the block device can",
-    .choices = erase_modes },
-  { .name = "lifetime",
-    .type = VD_KEY_STRING,
-    .fallback = "auto",
-    .help = "wear: PRE-EOL,A,B in eMMC's terms, auto or off",
-    .flags = VD_KEY_LIVE },
-  { .name = "seg-max",
-    .type = VD_KEY_UINT,
-    .fallback = "126",
-    .help = "segments of a request at most",
-    .min = 1,
-    .max = VD_CHAIN_MAX - 2 },
-  { .name = "lock",
-    .type = VD_KEY_ENUM,
-    .fallback = "auto",
-    .help = "auto: refuse an image that another program writes, as qemu does",
-    .choices = locks },
-  { .name = "reconnect-delay",
-    .type = VD_KEY_SECONDS,
-    .fallback = "60",
-    .help = "how long requests wait for a server that went away, before they "
-            "fail" },
-  { .name = "engine",
-    .type = VD_KEY_ENUM,
-    .fallback = "auto",
-    .help = "how calls on the image are made",
-    .choices = engines },
-  { .name = "on-error",
-    .type = VD_KEY_ENUM,
-    .fallback = "report",
-    .help = "stop: the guest waits until the key-files are read again",
-    .choices = on_errors,
-    .flags = VD_KEY_LIVE },
-  { .name = "on-enospc",
-    .type = VD_KEY_ENUM,
-    .fallback = "stop",
-    .help = "stop: the guest waits until there is room again",
-    .choices = on_errors,
-    .flags = VD_KEY_LIVE },
-  { .name = "iops",
-    .type = VD_KEY_UINT,
-    .help = "requests a second at most",
-    .min = 1,
-    .flags = VD_KEY_LIVE },
-  { .name = "iops-burst",
-    .type = VD_KEY_UINT,
-    .help = "requests at once after a rest; by default a tenth of iops",
-    .min = 1,
-    .flags = VD_KEY_LIVE },
-  { .name = "bps",
-    .type = VD_KEY_SIZE,
-    .help = "bytes that are read and written a second at most",
-    .min = VD_SECTOR,
-    .flags = VD_KEY_LIVE },
-  { .name = "bps-burst",
-    .type = VD_KEY_SIZE,
-    .help = "bytes at once after a rest; by default a tenth of bps",
-    .min = VD_SECTOR,
-    .flags = VD_KEY_LIVE },
-  /* qemu asks for as many as the guest has CPUs and fails if there are fewer. */
-  { .name = "queues",
-    .type = VD_KEY_UINT,
-    .fallback = "64",
-    .help = "queues that the device offers",
-    .min = 1,
-    .max = 1024 },
-  { 0 },
-};
-
-/* Options. */
-
-/* Returns: the index of a VD_KEY_ENUM's value. */
-static guint
-choice (VdOptions *options, const char *key, const char *const *choices)
-{
-  const char *value = vd_options_string (options, key);
-  guint i = 0;
-
-  while (strcmp (choices[i], value) != 0)
-    i++;
-  return i;
-}
-
-static guint
-block_size (VdOptions *options)
-{
-  return vd_options_has (options, "block-size")
-             ? (guint) vd_options_uint (options, "block-size")
-             : 0;
-}
-
-static gboolean
-blk_check (VdOptions *options, GError **error)
-{
-  const char *serial = vd_options_string (options, "serial");
-  guint size = block_size (options);
-
-  if ((size & (size - 1)) != 0) {
-    vd_options_set_error (options, "block-size", error, "not a power of two");
-    return FALSE;
-  }
-  if (serial != NULL && strlen (serial) > VIRTIO_BLK_ID_BYTES) {
-    vd_options_set_error (options, "serial", error, "longer than %d characters",
-                          VIRTIO_BLK_ID_BYTES);
-    return FALSE;
-  }
-  if (!vd_lifetime_check (vd_options_string (options, "lifetime"))) {
-    vd_options_set_error (options, "lifetime", error,
-                          "not auto, off or three numbers with commas");
-    return FALSE;
-  }
-  return TRUE;
-}
+/* Opening and closing. */
 
 static VdImage *
 open_image (VdOptions *options, GError **error)
 {
   g_autoptr (GError) local = NULL;
-  VdCacheMode cache = choice (options, "cache", cache_modes);
+  VdCacheMode cache = vd_blk_choice (options, "cache");
   VdImageSetup setup = {
     .name = vd_options_string (options, "image"),
     .id = vd_options_origin (options),
     .read_only = vd_options_bool (options, "read-only"),
     .direct = cache == VD_CACHE_NONE,
-    .lock = choice (options, "lock", locks) == 0,
-    .block_size = block_size (options),
+    .lock = vd_blk_choice (options, "lock") == 0,
+    .block_size = vd_blk_block_size (options),
     .size = vd_options_uint (options, "size"),
     .reconnect_delay = vd_options_seconds (options, "reconnect-delay"),
   };
@@ -222,14 +68,12 @@ check_engine (VdOptions *options, GError **error)
 {
   g_autoptr (GError) local = NULL;
 
-  if (choice (options, "engine", engines) != VD_ENGINE_URING ||
+  if (vd_blk_choice (options, "engine") != VD_ENGINE_URING ||
       vd_call_check_uring (&local))
     return TRUE;
   vd_options_set_error (options, "engine", error, "%s", local->message);
   return FALSE;
 }
-
-/* Opening and closing. */
 
 static void
 open_queues (VdBlk *blk, guint n_queues)
@@ -257,10 +101,9 @@ find_lifetime (VdBlk *blk, VdOptions *options)
 static void
 take_live_keys (VdBlk *blk, VdOptions *options)
 {
-  atomic_store (&blk->stop_on_error,
-                choice (options, "on-error", on_errors) == 1);
+  atomic_store (&blk->stop_on_error, vd_blk_choice (options, "on-error") == 1);
   atomic_store (&blk->stop_on_enospc,
-                choice (options, "on-enospc", on_errors) == 1);
+                vd_blk_choice (options, "on-enospc") == 1);
   find_lifetime (blk, options);
   vd_bucket_set (&blk->throttle.requests, vd_options_uint (options, "iops"),
                  vd_options_uint (options, "iops-burst"));
@@ -281,16 +124,16 @@ blk_open (VdOptions *options, GError **error)
     return NULL;
   blk = g_new0 (VdBlk, 1);
   blk->image = image;
-  blk->engine = choice (options, "engine", engines);
-  blk->cache = choice (options, "cache", cache_modes);
+  blk->engine = vd_blk_choice (options, "engine");
+  blk->cache = vd_blk_choice (options, "cache");
   blk->discard = image->can_discard && vd_options_bool (options, "discard");
   blk->overwrite =
-      choice (options, "secure-erase", erase_modes) == VD_ERASE_OVERWRITE;
+      vd_blk_choice (options, "secure-erase") == VD_ERASE_OVERWRITE;
   blk->secure_erase =
       !image->read_only &&
       (blk->overwrite ||
        (image->can_erase &&
-        choice (options, "secure-erase", erase_modes) == VD_ERASE_AUTO));
+        vd_blk_choice (options, "secure-erase") == VD_ERASE_AUTO));
   blk->lifetime = find_lifetime (blk, options);
   blk->parent.virtio_id = VIRTIO_ID_BLOCK;
   blk->parent.max_threads = MAX_THREADS;
@@ -456,7 +299,7 @@ blk_handle (VdQueue *vq, VdChain **chains, guint n_chains, gpointer user_data)
 const VdDeviceOps vd_blk_ops = {
   .kind = "blk",
   .help = "disk (virtio-blk) in a file or on a block device",
-  .keys = blk_keys,
+  .keys = vd_blk_keys,
   .queue = {
     .request_size = sizeof (VdBlkRequest),
     .start = blk_queue_start,
@@ -465,7 +308,7 @@ const VdDeviceOps vd_blk_ops = {
     .drain = blk_queue_drain,
     .handle = blk_handle,
   },
-  .check = blk_check,
+  .check = vd_blk_check,
   .open = blk_open,
   .close = blk_close,
   .reload = blk_reload,

@@ -30,8 +30,8 @@ typedef struct {
 } VdImageSetup;
 
 typedef struct {
-  int fd;     /* -1: remote */
-  VdNbd *nbd; /* NULL: local */
+  int fd;             /* -1: remote */
+  VdNbd *nbd;         /* NULL: local */
   gboolean can_erase; /* a device that erases so that nothing is left */
   gboolean read_only, direct, locked;
   gboolean is_device; /* a block device or remote, else a regular file */

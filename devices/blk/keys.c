@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * keys.c - the options of a disk
+ */
+#include "devices/blk/keys.h"
+
+#include <string.h>
+
+#include "devices/blk/disk.h"
+
+static const char *const cache_modes[] = { "writeback", "writethrough", "none",
+                                           "unsafe", NULL };
+static const char *const engines[] = { "auto", "io_uring", "threads", NULL };
+static const char *const on_errors[] = { "report", "stop", NULL };
+static const char *const erase_modes[] = { "auto", "overwrite", "off", NULL };
+static const char *const locks[] = { "auto", "off", NULL };
+
+const VdKey vd_blk_keys[] = {
+  { .name = "image",
+    .type = VD_KEY_PATH,
+    .help = "file or block device with the disk's bytes, fd:N, or nbd://...",
+    .flags = VD_KEY_REQUIRED | VD_KEY_FD | VD_KEY_URI },
+  { .name = "read-only",
+    .type = VD_KEY_BOOL,
+    .fallback = "no",
+    .help = "whether the guest may only read" },
+  { .name = "serial",
+    .type = VD_KEY_STRING,
+    .help = "at most 20 characters; by default made of the image's path" },
+  { .name = "cache",
+    .type = VD_KEY_ENUM,
+    .fallback = "writeback",
+    .help = "none: O_DIRECT; unsafe: the guest's flushes do nothing",
+    .choices = cache_modes },
+  { .name = "block-size",
+    .type = VD_KEY_SIZE,
+    .help = "logical block, a power of two; by default as the image has it",
+    .min = VD_SECTOR,
+    .max = VD_BLOCK_SIZE_MAX },
+  { .name = "size",
+    .type = VD_KEY_SIZE,
+    .help = "of the disk; by default the image's, as it grows and shrinks",
+    .min = VD_SECTOR,
+    .max = G_MAXINT64,
+    .flags = VD_KEY_LIVE },
+  { .name = "discard",
+    .type = VD_KEY_BOOL,
+    .fallback = "yes",
+    .help = "whether discarded blocks are given back to the host" },
+  { .name = "secure-erase",
+    .type = VD_KEY_ENUM,
+    .fallback = "auto",
+    .help = "overwrite: zeroes and a flush; auto: as the block device can",
+    .choices = erase_modes },
+  { .name = "lifetime",
+    .type = VD_KEY_STRING,
+    .fallback = "auto",
+    .help = "wear: PRE-EOL,A,B in eMMC's terms, auto or off",
+    .flags = VD_KEY_LIVE },
+  { .name = "seg-max",
+    .type = VD_KEY_UINT,
+    .fallback = "126",
+    .help = "segments of a request at most",
+    .min = 1,
+    .max = VD_CHAIN_MAX - 2 },
+  { .name = "lock",
+    .type = VD_KEY_ENUM,
+    .fallback = "auto",
+    .help = "auto: refuse an image that another program writes, as qemu does",
+    .choices = locks },
+  { .name = "reconnect-delay",
+    .type = VD_KEY_SECONDS,
+    .fallback = "60",
+    .help = "how long requests wait for a server that went away, before they "
+            "fail" },
+  { .name = "engine",
+    .type = VD_KEY_ENUM,
+    .fallback = "auto",
+    .help = "how calls on the image are made",
+    .choices = engines },
+  { .name = "on-error",
+    .type = VD_KEY_ENUM,
+    .fallback = "report",
+    .help = "stop: the guest waits until the key-files are read again",
+    .choices = on_errors,
+    .flags = VD_KEY_LIVE },
+  { .name = "on-enospc",
+    .type = VD_KEY_ENUM,
+    .fallback = "stop",
+    .help = "stop: the guest waits until there is room again",
+    .choices = on_errors,
+    .flags = VD_KEY_LIVE },
+  { .name = "iops",
+    .type = VD_KEY_UINT,
+    .help = "requests a second at most",
+    .min = 1,
+    .flags = VD_KEY_LIVE },
+  { .name = "iops-burst",
+    .type = VD_KEY_UINT,
+    .help = "requests at once after a rest; by default a tenth of iops",
+    .min = 1,
+    .flags = VD_KEY_LIVE },
+  { .name = "bps",
+    .type = VD_KEY_SIZE,
+    .help = "bytes that are read and written a second at most",
+    .min = VD_SECTOR,
+    .flags = VD_KEY_LIVE },
+  { .name = "bps-burst",
+    .type = VD_KEY_SIZE,
+    .help = "bytes at once after a rest; by default a tenth of bps",
+    .min = VD_SECTOR,
+    .flags = VD_KEY_LIVE },
+  /* qemu asks for as many as the guest has CPUs and fails if there are fewer. */
+  { .name = "queues",
+    .type = VD_KEY_UINT,
+    .fallback = "64",
+    .help = "queues that the device offers",
+    .min = 1,
+    .max = 1024 },
+  { 0 },
+};
+
+guint
+vd_blk_choice (VdOptions *options, const char *name)
+{
+  const char *value = vd_options_string (options, name);
+  const VdKey *key = vd_blk_keys;
+  guint i = 0;
+
+  while (strcmp (key->name, name) != 0)
+    key++;
+  while (strcmp (key->choices[i], value) != 0)
+    i++;
+  return i;
+}
+
+guint
+vd_blk_block_size (VdOptions *options)
+{
+  return vd_options_has (options, "block-size")
+             ? (guint) vd_options_uint (options, "block-size")
+             : 0;
+}
+
+gboolean
+vd_blk_check (VdOptions *options, GError **error)
+{
+  const char *serial = vd_options_string (options, "serial");
+  guint size = vd_blk_block_size (options);
+
+  if ((size & (size - 1)) != 0) {
+    vd_options_set_error (options, "block-size", error, "not a power of two");
+    return FALSE;
+  }
+  if (serial != NULL && strlen (serial) > VIRTIO_BLK_ID_BYTES) {
+    vd_options_set_error (options, "serial", error, "longer than %d characters",
+                          VIRTIO_BLK_ID_BYTES);
+    return FALSE;
+  }
+  if (!vd_lifetime_check (vd_options_string (options, "lifetime"))) {
+    vd_options_set_error (options, "lifetime", error,
+                          "not auto, off or three numbers with commas");
+    return FALSE;
+  }
+  return TRUE;
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * keys.h - the options of a disk
+ */
+#pragma once
+
+#include "devices/options.h"
+
+extern const VdKey vd_blk_keys[];
+
+/* VdDeviceOps.check. */
+gboolean vd_blk_check (VdOptions *options, GError **error);
+
+/* Returns: which of its choices the VD_KEY_ENUM @name of vd_blk_keys has. */
+guint vd_blk_choice (VdOptions *options, const char *name);
+
+/* Returns: bytes, 0 if the image decides. */
+guint vd_blk_block_size (VdOptions *options);
