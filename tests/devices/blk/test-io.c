@@ -11,109 +11,12 @@
 #include "devices/blk/call.h"
 #include "tests/devices/blk/disk.h"
 #include "tests/devices/blk/loop.h"
+#include "tests/devices/blk/random.h"
 #include "vring/fd.h"
 
-#define SECTOR      512u
-#define DEPTH       32u
-#define STRIPE      (VT_DISK_SIZE / DEPTH) /* one request in flight in each */
-#define REQUEST_MAX (128u << 10)
+#define SECTOR 512u
 
 typedef VtDisk Fixture;
-
-/* One request of a round, in guest memory, cut at random. */
-typedef struct {
-  struct virtio_blk_outhdr *header;
-  guint8 *data, *status;
-  guint64 sector;
-  guint32 len;
-  gboolean writes;
-} Random;
-
-static void
-cut (VtBuf *bufs, guint *n, guint8 *ptr, guint32 len, gboolean writable,
-     guint n_pieces)
-{
-  while (len > 0) {
-    guint32 piece = n_pieces-- <= 1 || len == 1
-                        ? len
-                        : (guint32) g_test_rand_int_range (1, (gint32) len);
-
-    bufs[(*n)++] = (VtBuf){ ptr, piece, writable };
-    ptr += piece;
-    len -= piece;
-  }
-}
-
-static void
-add_random (Fixture *f, Random *r, guint stripe)
-{
-  guint32 from = (guint32) g_test_rand_int_range (0, STRIPE / SECTOR);
-  guint32 max = MIN (STRIPE / SECTOR - from, REQUEST_MAX / SECTOR);
-  VtBuf bufs[16];
-  guint n = 0;
-
-  /* Often whole pages, as a file system sends them. */
-  if (g_test_rand_bit ()) {
-    from &= ~7u;
-    max = MAX (max & ~7u, 8);
-  }
-  r->len = (g_test_rand_bit () ? max : 1 + g_test_rand_int () % max) * SECTOR;
-  r->sector = stripe * (STRIPE / SECTOR) + from;
-  r->writes = g_test_rand_bit ();
-  r->header->type =
-      GUINT32_TO_LE (r->writes ? VIRTIO_BLK_T_OUT : VIRTIO_BLK_T_IN);
-  r->header->sector = GUINT64_TO_LE (r->sector);
-  *r->status = VT_BLK_NO_STATUS;
-  cut (bufs, &n, (guint8 *) r->header, sizeof *r->header, FALSE,
-       g_test_rand_bit () ? 1 : 3);
-  if (r->writes)
-    for (guint32 i = 0; i < r->len; i += 4)
-      *(guint32 *) (void *) (r->data + i) = g_test_rand_int ();
-  else
-    memset (r->data, 0, r->len);
-  cut (bufs, &n, r->data, r->len, !r->writes, g_test_rand_bit () ? 1 : 5);
-  bufs[n++] = (VtBuf){ r->status, 1, TRUE };
-  g_assert_true (vt_ring_add (f->ring, bufs, n, r));
-}
-
-static void
-take_random (Fixture *f)
-{
-  guint32 written;
-  Random *r = vt_ring_take (f->ring, &written);
-  guint8 *shadow = f->shadow + r->sector * SECTOR;
-
-  g_assert_cmpuint (*r->status, ==, VIRTIO_BLK_S_OK);
-  g_assert_cmpuint (written, ==, r->writes ? 1 : r->len + 1);
-  if (r->writes)
-    memcpy (shadow, r->data, r->len);
-  else
-    g_assert_cmpmem (r->data, r->len, shadow, r->len);
-}
-
-static void
-run_random (Fixture *f, guint n_rounds)
-{
-  Random requests[DEPTH];
-
-  for (guint i = 0; i < DEPTH; i++) {
-    requests[i].header = vt_guest_alloc (f->guest, 16, 16);
-    requests[i].status = vt_guest_alloc (f->guest, 1, 1);
-    /* An address that O_DIRECT takes, and one that it does not. */
-    requests[i].data =
-        (guint8 *) vt_guest_alloc (f->guest, REQUEST_MAX + 4096, 4096) +
-        (i % 4 == 3 ? 12 : 0);
-  }
-  for (guint round = 0; round < n_rounds; round++) {
-    for (guint i = 0; i < DEPTH; i++)
-      add_random (f, &requests[i], i);
-    vt_ring_kick (f->ring);
-    for (guint i = 0; i < DEPTH; i++)
-      take_random (f);
-    if (round % 8 == 0)
-      g_assert_cmpuint (vt_blk_flush (f->ring), ==, VIRTIO_BLK_S_OK);
-  }
-}
 
 static gboolean
 can_run (const VtDiskMode *mode, GError *open_error)
@@ -146,7 +49,7 @@ test_what_is_written_is_read_back (gconstpointer data)
   if (can_run (mode, error)) {
     f.rig->queues.force_poll = mode->force_poll;
     vt_disk_start (&f);
-    run_random (&f, 24);
+    vt_random_run (&f, 24);
     g_clear_pointer (&f.rig, vt_rig_free);
     vt_disk_check (&f);
   }
@@ -231,7 +134,7 @@ test_a_block_device_is_a_disk (gconstpointer data)
   f.path = loop->path;
   vt_disk_start_with (&f, "discard", "yes");
   g_assert_cmpuint (vt_disk_config (&f).blk_size, ==, block);
-  run_random (&f, 4);
+  vt_random_run (&f, 4);
   g_assert_cmpuint (
       vt_disk_run_ranges (&f, VIRTIO_BLK_T_WRITE_ZEROES, &zeroes, 1), ==,
       VIRTIO_BLK_S_OK);
