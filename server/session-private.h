@@ -21,7 +21,8 @@ typedef struct {
   guint32 base;
   gboolean started; /* KICK came; GET_VRING_BASE and resets end it */
   gboolean enabled;
-  gboolean broken; /* told the front-end; a new KICK starts it again */
+  gboolean broken;     /* told the front-end; a new KICK starts it again */
+  const char *refused; /* why the last start failed, or NULL */
   int kick_fd;
   gboolean inband_kick;          /* kick_fd is ours, and VRING_KICK writes it */
   guint call_source, err_source; /* watches of call and err, if they are ours */
@@ -109,7 +110,7 @@ void vd_session_stop_all (VdSession *session);
 VdHandled vd_session_vring_message (VdSession *session, GError **error);
 VdHandled vd_session_get_vring_base (VdSession *session, GError **error);
 VdHandled vd_session_reset_device (VdSession *session, GError **error);
-void vd_session_enable_all (VdSession *session);
+VdHandled vd_session_enable_all (VdSession *session, GError **error);
 gboolean vd_session_any_running (const VdSession *session);
 /* Posts @map and the dirty log, if it is on, to every running queue; n_pending
  * counts them. */

@@ -31,6 +31,21 @@ on_broken (VdQueue *queue, const char *reason, gpointer owner)
                   vring->index, reason);
 }
 
+static void stop (VdVring *vring);
+
+/* The ring was read: then what waits for it may go on.  A queue that cannot
+ * start is taken away first. */
+static void
+on_started (VdQueue *queue, const char *why, gpointer owner)
+{
+  VdVring *vring = owner;
+
+  vring->refused = why;
+  if (why != NULL)
+    stop (vring);
+  vd_session_unpend (vring->session);
+}
+
 /* The first queue of a driver's life tells the device which features count. */
 static gboolean
 start_device (VdSession *session, GError **error)
@@ -79,6 +94,7 @@ make_queue (VdVring *vring, GError **error)
     .kick_fd = vring->kick_fd,
     .call = vring->call,
     .err = vring->err,
+    .on_started = on_started,
     .on_broken = on_broken,
     .owner = vring,
   };
@@ -101,22 +117,37 @@ make_queue (VdVring *vring, GError **error)
   return vd_queue_new (&setup, &dev->ops->queue, dev, dev->control, error);
 }
 
-/* Makes the queue if the ring is started, enabled and described. */
+/* Makes the queue if the ring is started, enabled and described; n_pending counts
+ * it until it runs. */
 static gboolean
 try_start (VdVring *vring, GError **error)
 {
   g_autoptr (GError) local = NULL;
 
+  vring->refused = NULL;
   if (vring->queue != NULL || !vring->started || !vring->enabled ||
       vring->broken || !vring->has_addr)
     return TRUE;
   vring->queue = make_queue (vring, &local);
   if (vring->queue != NULL) {
+    vring->session->n_pending++;
     vd_queue_attach (vring->queue, vring->worker);
     return TRUE;
   }
   g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_KEEP,
                "ring %u cannot start: %s", vring->index, local->message);
+  return FALSE;
+}
+
+/* After try_start(), when nothing is pending any more. */
+static gboolean
+check_started (const VdVring *vring, GError **error)
+{
+  if (vring->refused == NULL)
+    return TRUE;
+  g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_KEEP,
+               "ring %u cannot start: %s (%u entries)", vring->index,
+               vring->refused, vring->size);
   return FALSE;
 }
 
@@ -298,6 +329,13 @@ apply (VdVring *vring, VdMessage *message, GError **error)
   return TRUE;
 }
 
+static VdHandled
+finish_start (VdSession *session, GError **error)
+{
+  return check_started (find_vring (session, error), error) ? VD_DONE
+                                                            : VD_FAILED;
+}
+
 /* The queue, if there was one, has stopped. */
 static VdHandled
 finish_description (VdSession *session, GError **error)
@@ -312,7 +350,7 @@ finish_description (VdSession *session, GError **error)
    * one, KICK or ENABLE, is told so. */
   if (!try_start (vring, kick ? error : &early))
     return kick ? VD_FAILED : VD_DONE;
-  return VD_DONE;
+  return vd_session_park (session, kick ? finish_start : NULL, error);
 }
 
 static VdHandled
@@ -328,7 +366,9 @@ set_enable (VdSession *session, VdVring *vring, GError **error)
   }
   vring->enabled = value != 0;
   if (vring->queue == NULL)
-    return try_start (vring, error) ? VD_DONE : VD_FAILED;
+    return try_start (vring, error)
+               ? vd_session_park (session, finish_start, error)
+               : VD_FAILED;
   vring->command.value = vring->enabled;
   post (vring, VD_QUEUE_ENABLE, command_done);
   return vd_session_park (session, NULL, error);
@@ -440,16 +480,31 @@ vd_session_reset_device (VdSession *session, GError **error)
   return vd_session_park (session, finish_reset, error);
 }
 
-void
-vd_session_enable_all (VdSession *session)
+/* The message that enabled them did not fail if one of them did. */
+static VdHandled
+finish_enable_all (VdSession *session, GError **error)
 {
   for (guint i = 0; i < session->n_vrings; i++) {
-    g_autoptr (GError) error = NULL;
+    g_autoptr (GError) local = NULL;
+
+    if (!check_started (&session->vrings[i], &local))
+      vd_log_limited (&session->log, session->dev->id, "%s", local->message);
+    session->vrings[i].refused = NULL;
+  }
+  return VD_DONE;
+}
+
+VdHandled
+vd_session_enable_all (VdSession *session, GError **error)
+{
+  for (guint i = 0; i < session->n_vrings; i++) {
+    g_autoptr (GError) local = NULL;
 
     session->vrings[i].enabled = TRUE;
-    if (!try_start (&session->vrings[i], &error))
-      vd_log_limited (&session->log, session->dev->id, "%s", error->message);
+    if (!try_start (&session->vrings[i], &local))
+      vd_log_limited (&session->log, session->dev->id, "%s", local->message);
   }
+  return vd_session_park (session, finish_enable_all, error);
 }
 
 void

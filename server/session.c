@@ -146,7 +146,7 @@ set_features (VdSession *session, GError **error)
   if ((changed & ~(G_GUINT64_CONSTANT (1) << VD_F_LOG_ALL)) != 0)
     session->device_started = FALSE;
   if (!((session->features >> VD_F_PROTOCOL_FEATURES) & 1))
-    vd_session_enable_all (session);
+    return vd_session_enable_all (session, error);
   return vd_session_park (session, NULL, error);
 }
 

@@ -50,7 +50,7 @@ typedef struct {
   /* CONTROL: finds the ring in @map.
    * Returns: FALSE if it does not lie there aligned and as a whole. */
   gboolean (*find) (const VdQueue *queue, const VdMap *map, VdRing *ret);
-  /* CONTROL, once: checks size and base, and takes the indices.
+  /* QUEUE, once: checks size and base, and takes the indices.
    * Returns: NULL, or what is wrong. */
   const char *(*init) (VdQueue *queue, guint32 base);
   /* QUEUE: pops at most @max chains; may break the queue. */
@@ -135,7 +135,7 @@ struct VdQueue {
 
   /* CONTROL's side. */
   guint index;
-  guint32 base; /* after STOP */
+  guint32 base; /* before the start and after STOP */
   guint64 desc_uva, driver_uva, device_uva;
   void *block; /* slots, requests and arenas in one mapping */
   gsize block_len;
@@ -143,7 +143,9 @@ struct VdQueue {
   void (*on_broken) (VdQueue *queue, const char *reason, gpointer owner);
   gpointer owner;
   const char *broken_reason;
-  VdMail broken_mail, attach_mail;
+  VdMail broken_mail, attach_mail, started_mail;
+  void (*on_started) (VdQueue *queue, const char *why, gpointer owner);
+  const char *refused;    /* why it could not start; NULL: it could */
   VdQueueCommand *stop;   /* waits for the last completion */
   VdQueueCommand *memory; /* waits until the old epoch is of no more use */
 };
@@ -297,7 +299,7 @@ vd_plain_end (VdPlain *plain, VdChain *chain)
   chain->in_len = plain->len - chain->out_len;
 }
 
-/* inflight-split.c.  init: CONTROL, once, recovers; the others keep the memory
+/* inflight-split.c.  init: QUEUE, once, recovers; the others keep the memory
  * when a head is popped, completed, and when a batch was published.
  * Returns: NULL, or what is wrong with the memory. */
 const char *vd_inflight_split_init (VdQueue *queue);

@@ -94,7 +94,6 @@ vd_queue_new (const VdQueueSetup *setup, const VdQueueOps *ops,
               gpointer user_data, VdMailbox *control, GError **error)
 {
   VdQueue *queue = g_new0 (VdQueue, 1);
-  const char *why;
 
   queue->index = setup->index;
   queue->size = setup->size;
@@ -105,10 +104,12 @@ vd_queue_new (const VdQueueSetup *setup, const VdQueueOps *ops,
                         ? &vd_packed_ops
                         : &vd_split_ops;
   queue->event_idx = (setup->features >> VIRTIO_RING_F_EVENT_IDX) & 1;
+  queue->base = setup->base;
   queue->enabled = setup->enabled;
   queue->kick_fd = setup->kick_fd;
   queue->call = setup->call;
   queue->err = setup->err;
+  queue->on_started = setup->on_started;
   queue->on_broken = setup->on_broken;
   queue->owner = setup->owner;
   queue->ops = ops;
@@ -126,12 +127,9 @@ vd_queue_new (const VdQueueSetup *setup, const VdQueueOps *ops,
                    "it does not lie aligned and whole in one memory region");
   take_inflight (queue, setup);
   use_epoch (queue, queue->epoch);
-  why = queue->ring_ops->init (queue, setup->base);
-  if (why == NULL && vd_map_is_lost (setup->map))
-    why = "the front-end truncated guest memory";
-  if (why == NULL && !queue_alloc (queue))
-    why = g_strerror (errno);
-  return why == NULL ? queue : refuse (queue, error, why);
+  if (!queue_alloc (queue))
+    return refuse (queue, error, g_strerror (errno));
+  return queue;
 }
 
 void
@@ -209,9 +207,36 @@ found:
 
 /* Turns. */
 
+static void
+run_started (VdMail *mail)
+{
+  VdQueue *queue = VD_CONTAINER (mail, VdQueue, started_mail);
+
+  queue->on_started (queue, queue->refused, queue->owner);
+}
+
+/* Reads the ring for the first time.  Returns: whether it can be served. */
+static gboolean
+begin (VdQueue *queue)
+{
+  const char *why = queue->ring_ops->init (queue, queue->base);
+
+  if (why == NULL && vd_map_is_lost (queue->epoch->map))
+    why = "the front-end truncated guest memory";
+  queue->refused = why;
+  queue->broken = why != NULL;
+  if (queue->on_started != NULL) {
+    queue->started_mail.run = run_started;
+    vd_mailbox_post (queue->control, &queue->started_mail);
+  }
+  return why == NULL;
+}
+
 void
 vd_queue_started (VdQueue *queue)
 {
+  if (!begin (queue))
+    return;
   queue->kicked = true;
   if (queue->ops->start != NULL) {
     int r = queue->ops->start (queue, queue->user_data);
@@ -371,7 +396,8 @@ vd_queue_detached (VdQueue *queue)
   if (queue->started && queue->ops->stop != NULL)
     queue->ops->stop (queue, queue->user_data);
   queue->started = false;
-  queue->base = queue->ring_ops->base (queue);
+  if (queue->refused == NULL)
+    queue->base = queue->ring_ops->base (queue);
   queue->stop = NULL;
   vd_mailbox_post (queue->control, &command->mail);
 }

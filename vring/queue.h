@@ -74,13 +74,19 @@ typedef struct {
   VdNotifier call; /* wakes the driver */
   VdNotifier err;  /* tells the front-end that the ring broke */
 
+  /* CONTROL, once after vd_queue_attach(): the ring was read and runs, or
+   * cannot: @why, static text.  Then it does nothing but wait to be stopped, and
+   * its base is what it was.  May be NULL. */
+  void (*on_started) (VdQueue *queue, const char *why, gpointer owner);
   /* CONTROL: the ring broke; @reason says which rule.  The queue stays attached
    * until it is stopped. */
   void (*on_broken) (VdQueue *queue, const char *reason, gpointer owner);
   gpointer owner;
 } VdQueueSetup;
 
-/* CONTROL.  Checks @setup and allocates every slot.
+/* CONTROL.  Checks @setup and allocates every slot.  The ring itself is not read:
+ * any access to guest memory may wait for a page that is still on its way
+ * (postcopy migration), and CONTROL must not.
  * @control: where answers and on_broken are posted
  * Returns: (transfer full): a detached queue, or NULL with @error set. */
 VdQueue *vd_queue_new (const VdQueueSetup *setup, const VdQueueOps *ops,

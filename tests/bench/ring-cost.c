@@ -380,6 +380,7 @@ make_queue (Subject *subject)
 
   subject->queue = vd_queue_new (&setup, &ops, NULL, NULL, NULL);
   g_assert_nonnull (subject->queue);
+  vd_queue_started (subject->queue);
 }
 
 /* The rings lie in one region, the buffers in another, as they may. */

@@ -385,6 +385,8 @@ start (Run *run, guint32 base)
   g_assert_true ((queue == NULL) == (error != NULL));
   if (queue != NULL)
     vd_queue_started (queue);
+  if (queue != NULL && queue->refused != NULL)
+    g_clear_pointer (&queue, vd_queue_free);
   return queue;
 }
 

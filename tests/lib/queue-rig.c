@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "tests/lib/queue-rig.h"
 
+#include <gio/gio.h>
 #include <poll.h>
 
 #define F_INDIRECT  (1ull << 28) /* VIRTIO_RING_F_INDIRECT_DESC */
@@ -83,6 +84,17 @@ on_broken (VdQueue *queue, const char *reason, gpointer owner)
   slot->broken = reason;
 }
 
+static void
+on_started (VdQueue *queue, const char *why, gpointer owner)
+{
+  VtRigQueue *slot = owner;
+
+  g_assert_true (queue == slot->queue);
+  g_assert_false (slot->started); /* told once */
+  slot->started = TRUE;
+  slot->refused = why;
+}
+
 static VdNotifier
 open_notifier (int fd)
 {
@@ -125,6 +137,7 @@ vt_queue_rig_try_start (VtQueueRig *rig, VtRing *ring, guint32 base,
     .kick_fd = ring->kick_fd,
     .call = open_notifier (ring->call_fd),
     .err = open_notifier (ring->err_fd),
+    .on_started = on_started,
     .on_broken = on_broken,
     .owner = slot,
   };
@@ -142,8 +155,15 @@ vt_queue_rig_try_start (VtQueueRig *rig, VtRing *ring, guint32 base,
   slot->broken = NULL;
   slot->worker = vd_worker_new ("test", rig->pool, rig->force_poll, error);
   g_assert_nonnull (slot->worker);
+  slot->started = FALSE;
   vd_queue_attach (slot->queue, slot->worker);
-  return TRUE;
+  vt_queue_rig_pump_until (rig, &slot->started);
+  if (slot->refused == NULL)
+    return TRUE;
+  g_set_error_literal (error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                       slot->refused);
+  g_assert_cmphex (vt_queue_rig_stop (rig, ring), ==, base);
+  return FALSE;
 }
 
 void

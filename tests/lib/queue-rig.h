@@ -18,6 +18,8 @@ typedef struct {
   VdWorker *worker;
   VdNotifier call, err; /* of duplicates of the ring's descriptors */
   const char *broken;   /* the reason, once on_broken was called */
+  gboolean started;     /* on_started was called, and said */
+  const char *refused;  /* why not, or NULL */
 } VtRigQueue;
 
 typedef struct {
@@ -40,7 +42,7 @@ void vt_queue_rig_init (VtQueueRig *rig, VtGuest *guest, const VdQueueOps *ops,
 void vt_queue_rig_clear (VtQueueRig *rig);
 
 /* Starts a queue with a worker of its own on @ring, enabled, from @base.
- * Returns: FALSE with @error set if vd_queue_new() refused it. */
+ * Returns: FALSE with @error set if it was refused. */
 gboolean vt_queue_rig_try_start (VtQueueRig *rig, VtRing *ring, guint32 base,
                                  gboolean enabled, GError **error);
 /* The same from where the ring was reset, enabled; failure fails the test. */
