@@ -91,6 +91,13 @@ load_thread (void)
   thread.loaded = TRUE;
 }
 
+gboolean
+vd_fs_cred_has (guint cap)
+{
+  load_thread ();
+  return has_cap (cap);
+}
+
 int
 vd_fs_cred_enter (int proc)
 {

@@ -27,6 +27,9 @@ typedef struct {
  * Returns: 0 or -errno. */
 int vd_fs_cred_enter (int proc);
 
+/* Whether the thread has capability CAP_*, between requests. */
+gboolean vd_fs_cred_has (guint cap);
+
 /* Makes the thread act as @caller until vd_fs_cred_pop(), without permission
  * checks beyond those that the guest has made already.  Costs no system call
  * if the caller is who the thread is.

@@ -23,11 +23,12 @@ typedef enum {
   VD_FS_CACHE_ALWAYS,   /* for ever: nobody else changes the files */
 } VdFsCache;
 
+/* Whether to offer what needs extended attributes. */
 typedef enum {
-  VD_FS_ACL_NEVER,
-  VD_FS_ACL_AUTO,   /* if extended attributes are on and the guest can */
-  VD_FS_ACL_ALWAYS, /* or else the guest's INIT fails */
-} VdFsAcl;
+  VD_FS_NEVER,
+  VD_FS_AUTO,   /* if they are on, and both sides can */
+  VD_FS_ALWAYS, /* or else the guest's INIT fails */
+} VdFsOffer;
 
 /* How long an answer is valid, as FUSE wants it. */
 typedef struct {
@@ -38,7 +39,7 @@ typedef struct {
 /* The user's wishes; constant after open(). */
 typedef struct {
   VdFsCache cache;
-  VdFsAcl acl;
+  VdFsOffer acl, label;
   gboolean read_only, xattr, writeback, announce_submounts;
   VdFsTimeout entry, attr, negative;
 } VdFsPolicy;

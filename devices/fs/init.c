@@ -45,9 +45,12 @@ wanted (const VdFs *fs, guint64 offered)
    * open nobody else would do it.  Remote servers have rules of their own. */
   if (!fs->jail.remote)
     flags |= VD_FUSE_HANDLE_KILLPRIV_V2;
-  if (policy->xattr && policy->acl != VD_FS_ACL_NEVER &&
-      !fs->identity.moves_acls && (offered & ACL) == ACL)
+  if (policy->xattr && policy->acl != VD_FS_NEVER && !fs->identity.moves_acls &&
+      (offered & ACL) == ACL)
     flags |= ACL;
+  if (policy->label == VD_FS_ALWAYS ||
+      (policy->label == VD_FS_AUTO && vd_fs_labels_work (fs)))
+    flags |= VD_FUSE_SECURITY_CTX;
   return flags & offered;
 }
 
@@ -92,7 +95,9 @@ vd_fs_op_init (VdFsRequest *req)
   if ((offered & VD_FUSE_INIT_EXT) != 0)
     offered |= (guint64) in.flags2 << 32;
   flags = wanted (fs, offered);
-  if (fs->policy.acl == VD_FS_ACL_ALWAYS && (flags & ACL) != ACL)
+  if (fs->policy.acl == VD_FS_ALWAYS && (flags & ACL) != ACL)
+    return -EOPNOTSUPP;
+  if (fs->policy.label == VD_FS_ALWAYS && (flags & VD_FUSE_SECURITY_CTX) == 0)
     return -EOPNOTSUPP;
   vd_fs_session (fs, flags | VD_FS_READY);
   out = init_out (&in, flags);

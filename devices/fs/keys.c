@@ -8,7 +8,7 @@
 
 static const char *const cache_choices[] = { "never", "metadata", "auto",
                                              "always", NULL };
-static const char *const acl_choices[] = { "never", "auto", "always", NULL };
+static const char *const offer_choices[] = { "never", "auto", "always", NULL };
 static const char *const jail_choices[] = { "auto", "clone", "live", "none",
                                             NULL };
 
@@ -45,7 +45,13 @@ const VdKey vd_fs_keys[] = {
     .type = VD_KEY_ENUM,
     .fallback = "auto",
     .help = "POSIX ACLs, with xattr=yes; auto: if the guest knows them",
-    .choices = acl_choices },
+    .choices = offer_choices },
+  { .name = "security-label",
+    .type = VD_KEY_ENUM,
+    .fallback = "auto",
+    .help = "new files get the security label (SELinux) that the guest wants, "
+            "with xattr=yes; auto: if the daemon may set it",
+    .choices = offer_choices },
   { .name = "xattrmap",
     .type = VD_KEY_STRING,
     .help = "other names for extended attributes on the host, with xattr=yes: "
@@ -128,7 +134,8 @@ vd_fs_policy (const VdOptions *options)
 
   return (VdFsPolicy){
     .cache = cache,
-    .acl = choice (options, "posix-acl", acl_choices),
+    .acl = choice (options, "posix-acl", offer_choices),
+    .label = choice (options, "security-label", offer_choices),
     .read_only = vd_options_bool (options, "read-only"),
     .xattr = vd_options_bool (options, "xattr"),
     .writeback = vd_options_bool (options, "writeback"),
@@ -144,7 +151,9 @@ check_identity (const VdOptions *options, const VdFsIdentity *identity,
                 GError **error)
 {
   gboolean xattr = vd_options_bool (options, "xattr");
-  gboolean acl = choice (options, "posix-acl", acl_choices) == VD_FS_ACL_ALWAYS;
+  gboolean acl = choice (options, "posix-acl", offer_choices) == VD_FS_ALWAYS;
+  gboolean label =
+      choice (options, "security-label", offer_choices) == VD_FS_ALWAYS;
 
   if (identity->xattr_map != NULL && !xattr)
     vd_options_set_error (options, "xattrmap", error,
@@ -152,6 +161,9 @@ check_identity (const VdOptions *options, const VdFsIdentity *identity,
   else if (acl && !xattr)
     vd_options_set_error (options, "posix-acl", error,
                           "ACLs are extended attributes: add xattr=yes");
+  else if (label && !xattr)
+    vd_options_set_error (options, "security-label", error,
+                          "labels are extended attributes: add xattr=yes");
   else if (acl && identity->moves_acls)
     vd_options_set_error (options, "posix-acl", error,
                           "xattrmap gives ACLs a name by which the host does "

@@ -192,10 +192,13 @@ reply_new_file (VdFsRequest *req, VdFsInode *dir, const char *name, int fd)
   VdFs *fs = vd_fs_of (req);
   VdFuseEntryOut entry;
   struct statx stx;
-  /* The inode's own descriptor must not keep the file open for writing. */
-  int path = vd_fs_reopen (fs, fd, O_PATH);
-  int r = path < 0 ? path : vd_fs_lookup_fd (fs, dir, name, path, &entry, &stx);
+  int r = vd_fs_label (req, fd, dir->fd, name);
 
+  /* The inode's own descriptor must not keep the file open for writing. */
+  if (r == 0)
+    r = vd_fs_reopen (fs, fd, O_PATH);
+  if (r >= 0)
+    r = vd_fs_lookup_fd (fs, dir, name, r, &entry, &stx);
   if (r < 0) {
     close (fd);
     return r;

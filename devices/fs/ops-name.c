@@ -140,6 +140,8 @@ make_entry (VdFsRequest *req, guint64 parent, const char *name, guint32 umask,
     vd_fs_cred_pop ();
   }
   if (r == 0)
+    r = vd_fs_label_child (req, inode->fd, name);
+  if (r == 0)
     r = reply_entry (req, inode, name, FALSE);
   vd_fs_inodes_put (inode);
   return r;

@@ -29,9 +29,9 @@ is_blocked (const VdFs *fs, const char *name)
          vd_fs_acl_is_name (name);
 }
 
-/* What the host calls attribute @name of the guest. */
-static int
-host_name (const VdFs *fs, const char *name, char ret[XATTR_NAME_MAX + 1])
+int
+vd_fs_xattr_name (const VdFs *fs, const char *name,
+                  char ret[XATTR_NAME_MAX + 1])
 {
   if (is_blocked (fs, name))
     return -EOPNOTSUPP;
@@ -62,7 +62,7 @@ begin (VdFsRequest *req, guint64 nodeid, const char *name,
 
   if (r < 0)
     return r;
-  r = host_name (fs, name, ret_name);
+  r = vd_fs_xattr_name (fs, name, ret_name);
   if (r < 0)
     vd_fs_inodes_put (*ret);
   return r;

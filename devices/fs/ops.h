@@ -87,6 +87,25 @@ int vd_fs_op_getxattr (VdFsRequest *req, guint64 nodeid, const char *name,
 int vd_fs_op_listxattr (VdFsRequest *req, guint64 nodeid, guint32 size);
 int vd_fs_op_removexattr (VdFsRequest *req, guint64 nodeid, const char *name);
 
+/* What the host calls attribute @name of the guest.
+ * Returns: 0 or -errno. */
+int vd_fs_xattr_name (const VdFs *fs, const char *name,
+                      char ret[XATTR_NAME_MAX + 1]);
+
+/* label.c: security labels of new files. */
+
+/* Whether the daemon may set the labels that guests have. */
+gboolean vd_fs_labels_work (const VdFs *fs);
+
+/* Gives @fd, a file that was just made in @dir, the label that @req came with,
+ * if any; on failure @name in @dir, if not NULL, is removed again.
+ * @fd: any kind of descriptor
+ * Returns: 0 or -errno. */
+int vd_fs_label (VdFsRequest *req, int fd, int dir, const char *name);
+
+/* The same for @name alone. */
+int vd_fs_label_child (VdFsRequest *req, int dir, const char *name);
+
 /* Removes the file capabilities of @fd, any kind of descriptor, which its new
  * content or owner must not have (CVE-2021-20263). */
 void vd_fs_remove_capability (const VdFs *fs, int fd);

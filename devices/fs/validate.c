@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <linux/limits.h>
+#include <linux/xattr.h>
 #include <string.h>
 
 #define ENGINE  VD_FS_OP_ENGINE
@@ -168,6 +169,57 @@ take_groups (const guint8 *at, guint32 len, VdFsMessage *ret)
   return 0;
 }
 
+/* Security labels: so many, each a size, a name and a value; kernels send one
+ * at most. */
+static int
+take_label (const guint8 *at, guint32 len, guint32 n, VdFsMessage *ret)
+{
+  VdFuseSecctx context;
+  const guint8 *name = at + sizeof context, *end;
+
+  if (n == 0)
+    return 0;
+  if (n > 1 || len < sizeof context)
+    return -EINVAL;
+  memcpy (&context, at, sizeof context);
+  len -= (guint32) sizeof context;
+  end = memchr (name, '\0', len);
+  if (end == NULL || end - name > XATTR_NAME_MAX ||
+      context.size > len - (guint32) (end - name) - 1 ||
+      !g_str_has_prefix ((const char *) name, XATTR_SECURITY_PREFIX))
+    return -EINVAL;
+  ret->label_name = (const char *) name;
+  ret->label = end + 1;
+  ret->label_len = context.size;
+  return 0;
+}
+
+/* Before extensions were counted in the header, the labels followed the names.
+ * There may be padding behind them. */
+static int
+take_old_label (VdFsMessage *ret)
+{
+  const guint8 *at = ret->rest;
+  guint32 left = ret->rest_len;
+  VdFuseExtHeader header;
+
+  if (ret->opcode->n_names == 0) { /* TMPFILE has a name that means nothing */
+    const guint8 *end = memchr (at, '\0', left);
+
+    if (end == NULL)
+      return -EINVAL;
+    left -= (guint32) (end + 1 - at);
+    at = end + 1;
+  }
+  if (left < sizeof header)
+    return 0;
+  memcpy (&header, at, sizeof header);
+  if (header.size < sizeof header || header.size > left)
+    return -EINVAL;
+  return take_label (at + sizeof header, header.size - (guint32) sizeof header,
+                     header.type, ret);
+}
+
 /* Extensions end the message; they are cut off, so that libfuse never sees
  * them. */
 static int
@@ -192,6 +244,9 @@ take_extensions (const VdFuseInHeader *in, VdFsMessage *ret)
     if (header.type == VD_FUSE_EXT_GROUPS)
       r = take_groups (at + sizeof header,
                        header.size - (guint32) sizeof header, ret);
+    else if (header.type <= VD_FUSE_SECCTX_MAX)
+      r = take_label (at + sizeof header, header.size - (guint32) sizeof header,
+                      header.type, ret);
     if (r < 0)
       return r;
     at += header.size;
@@ -251,5 +306,9 @@ vd_fs_validate (guint8 *bytes, guint32 len, guint64 room, guint64 negotiated,
   ret->rest = (const guint8 *) (in + 1) + args_len;
   ret->rest_len = ret->len - (guint32) sizeof *in - args_len;
   r = take_names (ret);
+  if (r == 0 && (ret->opcode->flags & EXT) != 0 &&
+      (negotiated & (VD_FUSE_SECURITY_CTX | VD_FUSE_CREATE_SUPP_GROUP)) ==
+          VD_FUSE_SECURITY_CTX)
+    r = take_old_label (ret);
   return r < 0 ? r : check_counts (in->opcode, ret);
 }

@@ -43,6 +43,9 @@ typedef struct {
   guint32 rest_len;
   gboolean has_group; /* one of the caller's supplementary groups came along */
   guint32 group;
+  const char *label_name; /* of a new file's security label, or NULL */
+  const guint8 *label;
+  guint32 label_len;
 } VdFsMessage;
 
 /* Returns: (nullable): NULL for what is answered with ENOSYS. */

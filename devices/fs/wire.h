@@ -140,7 +140,8 @@ typedef enum {
 #define VD_FUSE_SETXATTR_ACL_KILL_SGID (1u << 0) /* setxattr_flags */
 #define VD_FUSE_ATTR_SUBMOUNT          (1u << 0) /* VdFuseAttr.flags */
 
-/* Types of VdFuseExtHeader; 0 to 31 are security contexts. */
+/* Types of VdFuseExtHeader; 0 to 31 are so many security contexts. */
+#define VD_FUSE_SECCTX_MAX 31
 #define VD_FUSE_EXT_GROUPS 32
 
 typedef struct {
@@ -168,6 +169,12 @@ typedef struct {
   guint32 type;
 } VdFuseExtHeader;
 static_assert (sizeof (VdFuseExtHeader) == 8, "fuse_ext_header");
+
+typedef struct {
+  guint32 size; /* bytes of the context, behind a NUL-ended name */
+  guint32 padding;
+} VdFuseSecctx;
+static_assert (sizeof (VdFuseSecctx) == 8, "fuse_secctx");
 
 typedef struct {
   guint64 ino;
