@@ -99,6 +99,10 @@ struct VdDeviceOps {
   /* A driver acked @features; before the first queue of its life starts. */
   gboolean (*start) (VdDevice *dev, guint64 features, GError **error);
 
+  /* All queues have stopped; start() comes before the next one runs.  The stop is
+   * answered when this is done. */
+  VdWhen (*stopped) (VdDevice *dev);
+
   /* The driver's life ended (RESET_DEVICE, the connection closed): all queues
    * have stopped; forget what belongs to it. */
   void (*reset) (VdDevice *dev);
@@ -135,6 +139,7 @@ struct VdDevice {
   guint16 virtio_id;      /* VIRTIO_ID_* */
   guint16 n_queues;       /* rings the device serves, 0 to 1024 */
   guint max_threads;      /* of its pool; 0: the default */
+  guint n_workers;        /* threads that its queues share; 0: one for each */
   gboolean resubmits;     /* a request may be done twice: in-flight tracking is
                        * offered, and a successor submits it again */
   gboolean offer_config;  /* whether GET_CONFIG is offered */

@@ -28,7 +28,8 @@ typedef struct {
   guint call_source, err_source; /* watches of call and err, if they are ours */
   VdNotifier call, err;
   VdQueue *queue;         /* NULL: not running */
-  VdWorker *worker;       /* made for the first queue, kept for the next */
+  VdWorker *worker;       /* made for the first queue, kept for the next; maybe
+                           * another ring's, VdDevice.n_workers */
   VdQueueCommand command; /* at most one is under way */
 } VdVring;
 

@@ -72,6 +72,24 @@ start_device (VdSession *session, GError **error)
   return TRUE;
 }
 
+/* Returns: the thread that serves the ring; the first rings own those that others
+ * share. */
+static VdWorker *
+ring_worker (VdVring *vring, GError **error)
+{
+  VdSession *session = vring->session;
+  guint n = session->dev->n_workers;
+  VdVring *owner = &session->vrings[n > 0 ? vring->index % n : vring->index];
+
+  if (owner->worker == NULL) {
+    g_autofree char *name =
+        g_strdup_printf ("%.10s:%u", session->dev->id, owner->index);
+
+    owner->worker = vd_worker_new (name, session->dev->pool, FALSE, error);
+  }
+  return owner->worker;
+}
+
 static VdQueue *
 make_queue (VdVring *vring, GError **error)
 {
@@ -107,13 +125,8 @@ make_queue (VdVring *vring, GError **error)
                  vring->index, vring->size, size_max);
     return NULL;
   }
-  if (vring->worker == NULL) {
-    g_autofree char *name = g_strdup_printf ("%.10s:%u", dev->id, vring->index);
-
-    vring->worker = vd_worker_new (name, dev->pool, FALSE, error);
-    if (vring->worker == NULL)
-      return NULL;
-  }
+  if (ring_worker (vring, error) == NULL)
+    return NULL;
   return vd_queue_new (&setup, &dev->ops->queue, dev, dev->control, error);
 }
 
@@ -131,7 +144,7 @@ try_start (VdVring *vring, GError **error)
   vring->queue = make_queue (vring, &local);
   if (vring->queue != NULL) {
     vring->session->n_pending++;
-    vd_queue_attach (vring->queue, vring->worker);
+    vd_queue_attach (vring->queue, ring_worker (vring, NULL));
     return TRUE;
   }
   g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_KEEP,
@@ -182,6 +195,16 @@ vd_session_any_running (const VdSession *session)
 }
 
 static void
+stop_device (VdSession *session)
+{
+  VdDevice *dev = session->dev;
+
+  session->device_started = FALSE;
+  if (dev->ops->stopped != NULL && dev->ops->stopped (dev) == VD_LATER)
+    session->n_pending++;
+}
+
+static void
 stop_done (VdQueueCommand *command, int result)
 {
   VdVring *vring = command->user_data;
@@ -190,7 +213,7 @@ stop_done (VdQueueCommand *command, int result)
   vring->base = vd_queue_base (vring->queue);
   g_clear_pointer (&vring->queue, vd_queue_free);
   if (!vd_session_any_running (session))
-    session->device_started = FALSE;
+    stop_device (session);
   command_done (command, result);
 }
 

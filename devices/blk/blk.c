@@ -47,7 +47,7 @@ open_image (VdOptions *options, GError **error)
     .id = vd_options_origin (options),
     .read_only = vd_options_bool (options, "read-only"),
     .direct = cache == VD_CACHE_NONE,
-    .lock = vd_blk_choice (options, "lock") == 0,
+    .lock = vd_blk_choice (options, "lock"),
     .block_size = vd_blk_block_size (options),
     .size = vd_options_uint (options, "size"),
     .reconnect_delay = vd_options_seconds (options, "reconnect-delay"),
@@ -56,7 +56,7 @@ open_image (VdOptions *options, GError **error)
 
   if (image == NULL)
     vd_options_set_error (options, "image", error, "%s", local->message);
-  else if (setup.lock && !image->locked && image->nbd == NULL)
+  else if (setup.lock == VD_LOCK_AUTO && !image->locked && image->nbd == NULL)
     g_message ("%s: image: this file system has no locks, so nothing keeps "
                "other programs from writing to it",
                vd_options_origin (options));
@@ -126,6 +126,8 @@ blk_open (VdOptions *options, GError **error)
   blk->image = image;
   blk->engine = vd_blk_choice (options, "engine");
   blk->cache = vd_blk_choice (options, "cache");
+  blk->lock_at_start =
+      image->nbd == NULL && vd_blk_choice (options, "lock") == VD_LOCK_START;
   blk->discard = image->can_discard && vd_options_bool (options, "discard");
   blk->overwrite =
       vd_blk_choice (options, "secure-erase") == VD_ERASE_OVERWRITE;
@@ -137,6 +139,7 @@ blk_open (VdOptions *options, GError **error)
   blk->lifetime = find_lifetime (blk, options);
   blk->parent.virtio_id = VIRTIO_ID_BLOCK;
   blk->parent.max_threads = MAX_THREADS;
+  blk->parent.n_workers = (guint) vd_options_uint (options, "threads");
   blk->parent.offer_config = TRUE;
   blk->parent.resubmits = TRUE; /* a read or write done twice is the same */
   open_queues (blk, (guint) vd_options_uint (options, "queues"));
@@ -177,10 +180,46 @@ blk_reload (VdDevice *dev, VdOptions *options, GError **error)
 /* A driver's life. */
 
 static gboolean
+take_lock (VdBlk *blk, GError **error)
+{
+  g_autoptr (GError) local = NULL;
+
+  if (!vd_image_lock (blk->image, &local)) {
+    vd_options_set_error (blk->parent.options, "image", error, "%s",
+                          local->message);
+    return FALSE;
+  }
+  vd_blk_look_at_size (blk);
+  return TRUE;
+}
+
+static gboolean
 blk_start (VdDevice *dev, guint64 features, GError **error)
 {
-  vd_cache_start ((VdBlk *) dev, features);
+  VdBlk *blk = (VdBlk *) dev;
+
+  if (blk->lock_at_start && !take_lock (blk, error))
+    return FALSE;
+  vd_cache_start (blk, features);
   return TRUE;
+}
+
+static void
+give_lock (VdBlk *blk)
+{
+  vd_image_unlock (blk->image);
+}
+
+/* Whoever takes the lock next, on another host maybe, finds all that the guest
+ * wrote. */
+static VdWhen
+blk_stopped (VdDevice *dev)
+{
+  VdBlk *blk = (VdBlk *) dev;
+
+  if (!blk->lock_at_start || !blk->image->locked)
+    return VD_NOW;
+  return vd_cache_flush (blk, give_lock);
 }
 
 static void
@@ -313,6 +352,7 @@ const VdDeviceOps vd_blk_ops = {
   .close = blk_close,
   .reload = blk_reload,
   .start = blk_start,
+  .stopped = blk_stopped,
   .reset = blk_reset,
   .written = blk_written,
   .save = blk_save,

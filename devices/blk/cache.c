@@ -17,13 +17,14 @@
 
 #include <stddef.h>
 
-/* The flush of one switch to write-through. */
+/* The flush of one switch to write-through, or of the end of a guest's life. */
 typedef struct {
   VdTask task;
   VdFlush flush;
   VdMailbox *control;
-  VdBlk *blk;   /* NULL: the device is gone */
-  bool waiting; /* the driver's write waits for it */
+  VdBlk *blk;                /* NULL: the device is gone */
+  void (*then) (VdBlk *blk); /* NULL: nothing more */
+  bool waiting;              /* the front-end waits for it */
   bool submitting, ended;
 } VdToggle;
 
@@ -74,6 +75,8 @@ end (VdToggle *toggle)
   }
   if (blk != NULL) {
     blk->toggles = g_slist_remove (blk->toggles, toggle);
+    if (toggle->then != NULL)
+      toggle->then (blk);
     if (toggle->waiting && blk->parent.services != NULL)
       blk->parent.services->resume (&blk->parent);
   }
@@ -131,12 +134,13 @@ flushed (VdFlush *flush, int error)
   end (toggle_of (flush));
 }
 
-static VdWhen
-flush_before (VdBlk *blk)
+VdWhen
+vd_cache_flush (VdBlk *blk, void (*then) (VdBlk *blk))
 {
   VdToggle *toggle = g_new0 (VdToggle, 1);
 
   toggle->blk = blk;
+  toggle->then = then;
   toggle->control = blk->parent.control;
   toggle->flush.lead = lead;
   toggle->flush.post = post;
@@ -165,7 +169,7 @@ vd_cache_written (VdBlk *blk, guint offset, guint len)
   atomic_store (&blk->write_through, after);
   if (before || !after || blk->image->read_only)
     return VD_NOW;
-  return flush_before (blk);
+  return vd_cache_flush (blk, NULL);
 }
 
 void

@@ -125,7 +125,8 @@ struct VdBlk {
   VdImage *image;
   VdEngine engine;
   VdCacheMode cache;
-  gboolean discard; /* offered */
+  gboolean lock_at_start; /* the image is locked while queues run */
+  gboolean discard;       /* offered */
   gboolean secure_erase;
   gboolean overwrite; /* for SECURE_ERASE */
   gboolean lifetime;  /* offered */
@@ -164,6 +165,8 @@ void vd_blk_shape (VdBlk *blk, VdOptions *options);
 /* Takes the size of @options, or of the image; tells the driver of another.
  * Returns: FALSE with @error set; the size is as it was */
 gboolean vd_blk_reload_size (VdBlk *blk, VdOptions *options, GError **error);
+/* Tells the driver if the image has another size. */
+void vd_blk_look_at_size (VdBlk *blk);
 /* From now on another size of the image is told to the driver; as far as the
  * kernel says so. */
 void vd_blk_watch_size (VdBlk *blk, VdOptions *options);
@@ -206,6 +209,9 @@ void vd_bounce_start (VdBlkRequest *req);
 void vd_cache_start (VdBlk *blk, guint64 features);
 /* The driver may have changed the wce byte. */
 VdWhen vd_cache_written (VdBlk *blk, guint offset, guint len);
+/* All queues have stopped: makes what they wrote durable, whatever the mode, and
+ * calls @then, now or before services->resume(). */
+VdWhen vd_cache_flush (VdBlk *blk, void (*then) (VdBlk *blk));
 /* The driver's life ended: nobody waits for a toggle any more. */
 void vd_cache_reset (VdBlk *blk);
 /* The device ends; its pool has ended. */

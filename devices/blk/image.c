@@ -22,6 +22,7 @@
 
 #include "devices/blk/lock.h"
 #include "devices/blk/nbd.h"
+#include "devices/inherited.h"
 #include "vring/fd.h"
 
 #define DISCARD_ALIGN_MAX (1u << 20)
@@ -107,16 +108,14 @@ open_path (VdImage *image, const VdImageSetup *setup, GError **error)
 static gboolean
 open_inherited (VdImage *image, const VdImageSetup *setup, GError **error)
 {
-  const char *digits = setup->name + strlen ("fd:");
+  int fd = vd_inherited_fd (setup->name + strlen ("fd:"), error), flags;
   struct stat st;
-  guint64 number;
-  int flags;
 
-  if (!g_ascii_string_to_unsigned (digits, 10, 0, G_MAXINT, &number, NULL))
-    return fail (error, EINVAL, "is not fd: and a number");
-  image->fd = fcntl ((int) number, F_DUPFD_CLOEXEC, 3);
+  if (fd < 0)
+    return FALSE;
+  image->fd = fcntl (fd, F_DUPFD_CLOEXEC, 3);
   if (image->fd < 0)
-    return fail (error, errno, "no such descriptor was inherited");
+    return fail (error, errno, "cannot duplicate it: %s", g_strerror (errno));
   flags = fcntl (image->fd, F_GETFL);
   if (flags < 0 || (flags & O_PATH) || (flags & O_ACCMODE) == O_WRONLY)
     return fail (error, EBADF, "is not open for reading");
@@ -401,12 +400,34 @@ vd_image_open (const VdImageSetup *setup, GError **error)
           : !open_path (image, setup, error))
     return NULL;
   /* Before anything else, so that a refused opener leaves no trace. */
-  if (setup->lock &&
+  if (setup->lock == VD_LOCK_AUTO &&
       !vd_lock_image (image->fd, !setup->read_only, &image->locked, error))
     return NULL;
+  if (setup->lock == VD_LOCK_START)
+    vd_lock_await (image->fd, !setup->read_only);
   if (!probe (image, setup, error))
     return NULL;
   return g_steal_pointer (&image);
+}
+
+gboolean
+vd_image_lock (VdImage *image, GError **error)
+{
+  if (image->locked)
+    return TRUE;
+  if (!vd_lock_try (image->fd, !image->read_only, &image->locked, error))
+    return FALSE;
+  /* What we have read is from before others wrote. */
+  (void) posix_fadvise (image->fd, 0, 0, POSIX_FADV_DONTNEED);
+  return TRUE;
+}
+
+void
+vd_image_unlock (VdImage *image)
+{
+  if (image->locked)
+    vd_lock_release (image->fd);
+  image->locked = FALSE;
 }
 
 void

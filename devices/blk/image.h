@@ -18,12 +18,19 @@
 
 typedef struct VdNbd VdNbd; /* nbd.h */
 
+/* When an image is locked. */
+typedef enum {
+  VD_LOCK_OFF,
+  VD_LOCK_AUTO,  /* from opening to closing */
+  VD_LOCK_START, /* while a guest runs: vd_image_lock() */
+} VdLockMode;
+
 typedef struct {
   const char *name; /* a path, "fd:N" for an inherited descriptor, a URI */
   const char *id;   /* of the device, for the log */
   gboolean read_only;
   gboolean direct;  /* O_DIRECT */
-  gboolean lock;    /* as qemu does */
+  VdLockMode lock;  /* as qemu does */
   guint block_size; /* what the guest shall see; 0: as the image says */
   guint64 size;     /* of the disk, bytes, as vd_image_resize() takes it */
   gdouble reconnect_delay; /* seconds that requests wait for a lost server */
@@ -59,6 +66,13 @@ typedef struct {
  * makes sense after the image's name */
 VdImage *vd_image_open (const VdImageSetup *setup, GError **error);
 void vd_image_close (VdImage *image); /* releases the lock; NULL is fine */
+
+/* CONTROL: takes the lock now, if this file system has any; forgets what was
+ * read before.  Does not wait.
+ * Returns: FALSE with @error set if another user's locks forbid it */
+gboolean vd_image_lock (VdImage *image, GError **error);
+/* CONTROL: all writes have ended and are flushed; others may write now. */
+void vd_image_unlock (VdImage *image);
 
 /* CONTROL: the disk shall have @size bytes from now on, 0: all there is.  A file
  * that is shorter is extended; one that is longer keeps its bytes, which the

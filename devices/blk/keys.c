@@ -13,12 +13,13 @@ static const char *const cache_modes[] = { "writeback", "writethrough", "none",
 static const char *const engines[] = { "auto", "io_uring", "threads", NULL };
 static const char *const on_errors[] = { "report", "stop", NULL };
 static const char *const erase_modes[] = { "auto", "overwrite", "off", NULL };
-static const char *const locks[] = { "auto", "off", NULL };
+static const char *const locks[] = { "off", "auto", "start", NULL };
 
 const VdKey vd_blk_keys[] = {
   { .name = "image",
     .type = VD_KEY_PATH,
-    .help = "file or block device with the disk's bytes, fd:N, or nbd://...",
+    .help = "file or block device with the disk's bytes, fd:N, fd:NAME, or "
+            "nbd://...",
     .flags = VD_KEY_REQUIRED | VD_KEY_FD | VD_KEY_URI },
   { .name = "read-only",
     .type = VD_KEY_BOOL,
@@ -66,7 +67,8 @@ const VdKey vd_blk_keys[] = {
   { .name = "lock",
     .type = VD_KEY_ENUM,
     .fallback = "auto",
-    .help = "auto: refuse an image that another program writes, as qemu does",
+    .help = "auto: refuse an image that another program writes, as qemu does; "
+            "start: while a guest runs, for migration",
     .choices = locks },
   { .name = "reconnect-delay",
     .type = VD_KEY_SECONDS,
@@ -110,6 +112,11 @@ const VdKey vd_blk_keys[] = {
     .help = "bytes at once after a rest; by default a tenth of bps",
     .min = VD_SECTOR,
     .flags = VD_KEY_LIVE },
+  { .name = "threads",
+    .type = VD_KEY_UINT,
+    .help = "that the queues share; by default each has its own",
+    .min = 1,
+    .max = 1024 },
   /* qemu asks for as many as the guest has CPUs and fails if there are fewer. */
   { .name = "queues",
     .type = VD_KEY_UINT,

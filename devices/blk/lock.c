@@ -81,8 +81,8 @@ find_other (int fd, off_t base, guint permissions)
   return N_PERMISSIONS;
 }
 
-static void
-release (int fd)
+void
+vd_lock_release (int fd)
 {
   struct flock lock;
 
@@ -95,7 +95,7 @@ release (int fd)
 static gboolean
 fail (int fd, GError **error, const char *what)
 {
-  release (fd);
+  vd_lock_release (fd);
   g_set_error (error, G_FILE_ERROR, G_FILE_ERROR_AGAIN,
                "%s (lock=off ignores this, at the risk of corrupt data)", what);
   return FALSE;
@@ -104,7 +104,7 @@ fail (int fd, GError **error, const char *what)
 static gboolean
 without_locks (int fd, int err, gboolean *locked, GError **error)
 {
-  release (fd);
+  vd_lock_release (fd);
   *locked = FALSE;
   if (err == -EINVAL || err == -ENOLCK || err == -ENOSYS || err == -EOPNOTSUPP)
     return TRUE;
@@ -113,8 +113,8 @@ without_locks (int fd, int err, gboolean *locked, GError **error)
   return FALSE;
 }
 
-static gboolean
-try_lock (int fd, gboolean writer, gboolean *locked, GError **error)
+gboolean
+vd_lock_try (int fd, gboolean writer, gboolean *locked, GError **error)
 {
   const Permissions *want = writer ? &writer_of_all : &reader;
   int r = take (fd, HELD_BASE, want->held);
@@ -152,7 +152,7 @@ vd_lock_image (int fd, gboolean writer, gboolean *locked, GError **error)
 
   for (guint i = 0; i <= RETRIES; i++) {
     g_clear_error (&local);
-    if (try_lock (fd, writer, locked, &local))
+    if (vd_lock_try (fd, writer, locked, &local))
       return TRUE;
     if (!g_error_matches (local, G_FILE_ERROR, G_FILE_ERROR_AGAIN))
       break;
@@ -160,4 +160,13 @@ vd_lock_image (int fd, gboolean writer, gboolean *locked, GError **error)
   }
   g_propagate_error (error, g_steal_pointer (&local));
   return FALSE;
+}
+
+void
+vd_lock_await (int fd, gboolean writer)
+{
+  gboolean locked;
+
+  if (vd_lock_image (fd, writer, &locked, NULL) && locked)
+    vd_lock_release (fd);
 }

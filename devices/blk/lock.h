@@ -21,3 +21,14 @@
  * Returns: FALSE with @error set if another user's locks forbid ours. */
 gboolean
 vd_lock_image (int fd, gboolean writer, gboolean *locked, GError **error);
+
+/* The same without waiting. */
+gboolean
+vd_lock_try (int fd, gboolean writer, gboolean *locked, GError **error);
+
+/* Waits as vd_lock_image() does until others would allow our locks, if they do,
+ * and takes none. */
+void vd_lock_await (int fd, gboolean writer);
+
+/* Gives the locks back. */
+void vd_lock_release (int fd);

@@ -42,10 +42,9 @@ vd_blk_reload_size (VdBlk *blk, VdOptions *options, GError **error)
   return TRUE;
 }
 
-static void
-on_changed (gpointer data)
+void
+vd_blk_look_at_size (VdBlk *blk)
 {
-  VdBlk *blk = data;
   g_autoptr (GError) error = NULL;
 
   if (vd_image_refresh (blk->image, &error))
@@ -54,6 +53,12 @@ on_changed (gpointer data)
     g_warning ("%s: the disk keeps its size: the image %s", blk->parent.id,
                error->message);
   blk->size_lost = error != NULL;
+}
+
+static void
+on_changed (gpointer data)
+{
+  vd_blk_look_at_size (data);
 }
 
 void

@@ -258,9 +258,9 @@ test_an_unfit_descriptor_is_refused (Fixture *f, gconstpointer data)
   check_refused (&(VdImageSetup){ .name = dir_name, .read_only = TRUE },
                  "is a directory");
   check_refused (&(VdImageSetup){ .name = "fd:12345" }, "was inherited");
-  check_refused (&(VdImageSetup){ .name = "fd:" }, "a number");
-  check_refused (&(VdImageSetup){ .name = "fd:3x" }, "a number");
-  check_refused (&(VdImageSetup){ .name = "fd:-1" }, "a number");
+  check_refused (&(VdImageSetup){ .name = "fd:" }, "inherited");
+  check_refused (&(VdImageSetup){ .name = "fd:3x" }, "inherited");
+  check_refused (&(VdImageSetup){ .name = "fd:-1" }, "inherited");
 }
 
 /* Locks. */
@@ -338,7 +338,7 @@ test_a_writer_is_alone (Fixture *f, gconstpointer data)
   g_assert_false (child_opens (f->path, TRUE, TRUE));
   g_assert_true (child_opens (f->path, FALSE, FALSE));
   /* Nor may this process have it twice, as two devices. */
-  check_refused (&(VdImageSetup){ .name = f->path, .lock = TRUE },
+  check_refused (&(VdImageSetup){ .name = f->path, .lock = VD_LOCK_AUTO },
                  "another process or device writes to it");
   check_bytes (f->path, writer);
   g_clear_pointer (&image, vd_image_close);
@@ -353,7 +353,7 @@ test_readers_share_with_readers_only (Fixture *f, gconstpointer data)
 
   g_assert_true (child_opens (f->path, TRUE, TRUE));
   g_assert_false (child_opens (f->path, FALSE, TRUE));
-  check_refused (&(VdImageSetup){ .name = f->path, .lock = TRUE },
+  check_refused (&(VdImageSetup){ .name = f->path, .lock = VD_LOCK_AUTO },
                  "allows no writer");
   check_bytes (f->path, reader);
 }
@@ -375,7 +375,7 @@ test_a_dead_process_holds_no_lock (Fixture *f, gconstpointer data)
     _exit (1);
   }
   g_assert_cmpint (read (ready[0], &byte, 1), ==, 1);
-  check_refused (&(VdImageSetup){ .name = f->path, .lock = TRUE },
+  check_refused (&(VdImageSetup){ .name = f->path, .lock = VD_LOCK_AUTO },
                  "another process or device writes to it");
   kill (pid, SIGKILL);
   g_assert_cmpint (waitpid (pid, &status, 0), ==, pid);
@@ -497,11 +497,12 @@ test_a_storage_daemon_and_we_refuse_each_other (Fixture *f, gconstpointer data)
   if (!find_program ("qemu-storage-daemon"))
     return;
   pid = start_storage_daemon (f, pidfile, TRUE);
-  check_refused (&(VdImageSetup){ .name = f->path, .lock = TRUE },
+  check_refused (&(VdImageSetup){ .name = f->path, .lock = VD_LOCK_AUTO },
                  "another process or device writes to it");
-  check_refused (
-      &(VdImageSetup){ .name = f->path, .lock = TRUE, .read_only = TRUE },
-      "another process or device writes to it");
+  check_refused (&(VdImageSetup){ .name = f->path,
+                                  .lock = VD_LOCK_AUTO,
+                                  .read_only = TRUE },
+                 "another process or device writes to it");
   stop_storage_daemon (f, pid);
 
   pid = start_storage_daemon (f, pidfile, FALSE);

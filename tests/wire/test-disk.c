@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * test-disk.c - disks in a real daemon: threads that queues share, locks that
+ * are handed over, descriptors that are passed
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/devices/blk/fault-fs.h"
+#include "tests/lib/blk.h"
+#include "tests/lib/machine.h"
+#include "vring/fd.h"
+
+#define SECTOR 512u
+#define SIZE   (1u << 20)
+
+static char *why_not; /* NULL: file systems that fail can be made */
+
+static VtDaemon *
+daemon_new (const char *image, const char *key, const char *value)
+{
+  VtDaemon *daemon = vt_daemon_new ();
+
+  vt_daemon_add (daemon, "disk", "blk", "image", image, key, value, NULL);
+  vt_daemon_start (daemon);
+  return daemon;
+}
+
+static void
+stop (VtDaemon *daemon)
+{
+  vt_daemon_stop (daemon);
+  vt_daemon_free (daemon);
+}
+
+static VtMachine *
+machine_new (VtDaemon *daemon, VtOrder order, guint n_rings)
+{
+  VtMachine *vm = vt_machine_new (order, VT_RING_EVENT_IDX, n_rings, 64);
+
+  vt_machine_connect (vm, daemon, "disk", 60);
+  return vm;
+}
+
+static void
+use (VtRing *ring, guint8 byte)
+{
+  guint8 sector[SECTOR];
+
+  memset (sector, byte, SECTOR);
+  g_assert_cmpuint (vt_blk_write (ring, ring->index, sector, SECTOR), ==,
+                    VIRTIO_BLK_S_OK);
+  memset (sector, 0, SECTOR);
+  g_assert_cmpuint (vt_blk_read (ring, ring->index, sector, SECTOR), ==,
+                    VIRTIO_BLK_S_OK);
+  g_assert_cmpuint (sector[SECTOR - 1], ==, byte);
+}
+
+/* Threads */
+
+static void
+test_queues_share_threads (gconstpointer data)
+{
+  const guint n_threads = GPOINTER_TO_UINT (data);
+  g_autofree char *text = g_strdup_printf ("%u", n_threads);
+  g_autoptr (VtDaemon) images = vt_daemon_new ();
+  g_autofree char *path = vt_daemon_image (images, "image", SIZE);
+  VtDaemon *daemon = daemon_new (path, "threads", text);
+  VtMachine *vm = machine_new (daemon, VT_ORDER_QEMU_11, 4);
+  guint before = vt_daemon_usage (daemon).n_threads;
+
+  vt_machine_start (vm);
+  g_assert_cmpuint (vt_daemon_usage (daemon).n_threads, ==,
+                    before + MIN (n_threads, 4));
+  for (guint round = 1; round < 3; round++) {
+    for (guint i = 0; i < 4; i++)
+      use (vm->rings[i], (guint8) (round + i));
+    /* The first queue's thread serves the others also when it is stopped. */
+    g_assert_cmpuint (vt_get_vring_base (vm->fe, 0), ==,
+                      vt_ring_base (vm->rings[0]));
+    for (guint i = 1; i < 4; i++)
+      use (vm->rings[i], (guint8) (round + i));
+    g_assert_true (vt_set_vring_kick (vm->fe, 0, vm->rings[0]->kick_fd));
+  }
+  vt_machine_free (vm);
+  stop (daemon);
+}
+
+/* Locks */
+
+/* A driver starts, and its requests are not served. */
+static void
+start_in_vain (VtMachine *vm, VtDaemon *daemon)
+{
+  VtBlkRequest *request =
+      vt_blk_request_new (vm->guest, VIRTIO_BLK_T_OUT, 0, SECTOR);
+
+  vt_machine_start (vm);
+  g_assert_true (vt_blk_add (vm->rings[0], request));
+  vt_ring_kick_always (vm->rings[0]);
+  vt_daemon_wait_log (daemon, "ring 0 cannot start: ");
+  vt_daemon_wait_log (daemon, "another process or device");
+  g_assert_cmpuint (*request->status, ==, VT_BLK_NO_STATUS);
+  g_free (request);
+}
+
+static void
+test_the_lock_goes_with_the_guest (void)
+{
+  g_autoptr (VtDaemon) images = vt_daemon_new ();
+  g_autofree char *path = vt_daemon_image (images, "image", SIZE);
+  VtDaemon *source = daemon_new (path, "lock", "start");
+  VtDaemon *destination = daemon_new (path, "lock", "start");
+  /* An order without acks: a ring that does not start is only logged. */
+  VtMachine *from = machine_new (source, VT_ORDER_QEMU_7, 1);
+  VtMachine *to = machine_new (destination, VT_ORDER_QEMU_7, 1);
+
+  vt_machine_start (from);
+  use (from->rings[0], 7);
+  start_in_vain (to, destination);
+  vt_machine_disconnect (to);
+  vt_machine_stop (from);
+  vt_machine_connect (to, destination, "disk", 60);
+  vt_machine_start (to);
+  use (to->rings[0], 8);
+  /* The source is told so instead of writing beside its successor. */
+  start_in_vain (from, source);
+  vt_machine_free (from);
+  vt_machine_free (to);
+  stop (source);
+  stop (destination);
+}
+
+static void
+test_the_lock_is_given_back_after_a_flush (void)
+{
+  VtFaultFs *fs;
+  VtDaemon *daemon;
+  VtMachine *vm;
+  guint n;
+
+  if (why_not) {
+    g_test_skip (why_not);
+    return;
+  }
+  fs = vt_fault_fs_new (SIZE);
+  daemon = daemon_new (fs->path, "lock", "start");
+  vm = machine_new (daemon, VT_ORDER_QEMU_11, 1);
+  vt_machine_start (vm);
+  use (vm->rings[0], 7);
+  n = fs->faults->n[VT_FAULT_SYNC];
+  fs->faults->hold = 1 << VT_FAULT_SYNC;
+  vt_send_get_vring_base (vm->fe, 0);
+  vt_fault_wait_held (fs, 1);
+  g_assert_true (vt_is_silent (vm->fe, 50));
+  vt_fault_release (fs);
+  g_assert_cmpuint (vt_receive_vring_base (vm->fe, 0), ==,
+                    vt_ring_base (vm->rings[0]));
+  g_assert_cmpuint (fs->faults->n[VT_FAULT_SYNC], ==, n + 1);
+  vt_machine_free (vm);
+  stop (daemon);
+  vt_fault_fs_free (fs);
+}
+
+static void
+test_a_locked_image_is_not_opened_twice (void)
+{
+  g_autoptr (VtDaemon) images = vt_daemon_new ();
+  g_autofree char *path = vt_daemon_image (images, "image", SIZE);
+  VtDaemon *first = daemon_new (path, "lock", "auto");
+  VtDaemon *second = vt_daemon_new ();
+
+  vt_daemon_add (second, "disk", "blk", "image", path, NULL);
+  g_assert_cmpint (vt_daemon_run (second), ==, 1);
+  vt_daemon_wait_log (second, "another process or device");
+  vt_daemon_free (second);
+  stop (first);
+}
+
+/* Descriptors */
+
+static void
+test_an_image_may_be_passed (void)
+{
+  g_autoptr (VtDaemon) images = vt_daemon_new ();
+  g_autofree char *path = vt_daemon_image (images, "image", SIZE);
+  vd_autofd fd = open (path, O_RDWR | O_CLOEXEC);
+  VtDaemon *daemon = vt_daemon_new ();
+  int number = vt_daemon_inherit (daemon, fd);
+  g_autofree char *image = g_strdup_printf ("fd:%d", number);
+  VtMachine *vm;
+
+  vt_daemon_add (daemon, "disk", "blk", "image", image, NULL);
+  vt_daemon_start (daemon);
+  vm = machine_new (daemon, VT_ORDER_QEMU_11, 1);
+  vt_machine_start (vm);
+  use (vm->rings[0], 9);
+  vt_machine_free (vm);
+  stop (daemon);
+}
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+  why_not = vt_fault_fs_prepare ();
+  g_test_add_data_func ("/disk/threads/1", GUINT_TO_POINTER (1),
+                        test_queues_share_threads);
+  g_test_add_data_func ("/disk/threads/3", GUINT_TO_POINTER (3),
+                        test_queues_share_threads);
+  g_test_add_data_func ("/disk/threads/9", GUINT_TO_POINTER (9),
+                        test_queues_share_threads);
+  g_test_add_func ("/disk/lock/hand-over", test_the_lock_goes_with_the_guest);
+  g_test_add_func ("/disk/lock/flush",
+                   test_the_lock_is_given_back_after_a_flush);
+  g_test_add_func ("/disk/lock/twice", test_a_locked_image_is_not_opened_twice);
+  g_test_add_func ("/disk/descriptor", test_an_image_may_be_passed);
+  return g_test_run ();
+}
