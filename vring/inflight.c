@@ -5,12 +5,11 @@
 #include <gio/gio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "vring/fd.h"
+#include "vring/file.h"
 #include "vring/queue-private.h"
-#include "vring/sigbus.h"
 
 #define PART_ALIGN 64 /* so that two queues share no cache line */
 
@@ -18,8 +17,7 @@ struct VdInflight {
   guint refs;
   VdInflightInfo info;
   gboolean packed;
-  VdGuard *guard; /* against truncation */
-  guint8 *mapping;
+  VdFilePart part;
 };
 
 static VdInflight *
@@ -42,52 +40,30 @@ part_len (guint queue_size, gboolean packed)
   return (len + PART_ALIGN - 1) / PART_ALIGN * PART_ALIGN;
 }
 
-/* Bytes of the mapping: the size in whole pages. */
-static gsize
-mapping_len (const VdInflightInfo *info)
-{
-  const guint64 page = (guint64) sysconf (_SC_PAGESIZE);
-
-  return (info->size + page - 1) / page * page;
-}
-
 VdInflight *
 vd_inflight_map (const VdInflightInfo *info, gboolean packed, int fd,
                  GError **error)
 {
-  const guint64 page = (guint64) sysconf (_SC_PAGESIZE);
-  struct stat st;
-  guint8 *mapping;
-  VdGuard *guard;
+  const char *wrong;
+  VdFilePart part;
 
   if (info->n_queues == 0 || info->queue_size == 0 ||
       info->queue_size > VD_QUEUE_SIZE_MAX)
     return refuse (error, "it has no queue, or none that can be");
   if (info->size < info->n_queues * part_len (info->queue_size, packed))
     return refuse (error, "it is smaller than its queues");
-  if (fstat (fd, &st) < 0)
-    return refuse (error, g_strerror (errno));
-  if (!S_ISREG (st.st_mode) || info->offset % page != 0 ||
-      info->offset > (guint64) st.st_size ||
-      info->size > (guint64) st.st_size - info->offset)
-    return refuse (error, "it does not lie in its file");
-  mapping = mmap (NULL, mapping_len (info), PROT_READ | PROT_WRITE, MAP_SHARED,
-                  fd, (off_t) info->offset);
-  if (mapping == MAP_FAILED)
-    return refuse (error, g_strerror (errno));
-  guard = vd_guard_new (mapping, mapping_len (info));
-  if (guard == NULL) {
-    munmap (mapping, mapping_len (info));
-    return refuse (error, "there are too many mappings");
-  }
+  if (info->offset % (guint64) sysconf (_SC_PAGESIZE) != 0)
+    return refuse (error, "its offset is not that of a page");
+  wrong = vd_file_map_part (fd, info->offset, info->size, &part);
+  if (wrong != NULL)
+    return refuse (error, wrong);
 
   VdInflight *inflight = g_new (VdInflight, 1);
   *inflight = (VdInflight){
     .refs = 1,
     .info = *info,
     .packed = packed,
-    .guard = guard,
-    .mapping = mapping,
+    .part = part,
   };
   return inflight;
 }
@@ -125,8 +101,7 @@ vd_inflight_unref (VdInflight *inflight)
 {
   if (inflight == NULL || --inflight->refs > 0)
     return;
-  vd_guard_free (inflight->guard);
-  munmap (inflight->mapping, mapping_len (&inflight->info));
+  vd_file_unmap_part (&inflight->part);
   g_free (inflight);
 }
 
@@ -137,7 +112,7 @@ vd_inflight_part (VdInflight *inflight, guint index, guint size,
   if (index >= inflight->info.n_queues || size > inflight->info.queue_size ||
       packed != inflight->packed)
     return NULL;
-  return inflight->mapping +
+  return inflight->part.bytes +
          index * part_len (inflight->info.queue_size, packed);
 }
 
@@ -164,5 +139,5 @@ vd_inflight_order (VdQueue *queue, VdAgain *again, guint n)
 gboolean
 vd_inflight_is_lost (const VdInflight *inflight)
 {
-  return vd_guard_is_lost (inflight->guard);
+  return vd_guard_is_lost (inflight->part.guard);
 }

@@ -12,14 +12,11 @@
 #include <gio/gio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
-#include "vring/sigbus.h"
+#include "vring/file.h"
 
-#define HUGETLBFS_MAGIC 0x958458f6
-#define THP_SIZE        (G_GUINT64_CONSTANT (2) << 20)
+#define THP_SIZE (G_GUINT64_CONSTANT (2) << 20)
 
 /* One part of one file, mapped once. */
 typedef struct {
@@ -55,28 +52,6 @@ refuse (GError **error, const VdRegionInfo *info, const char *why)
                "x of %" G_GUINT64_FORMAT " bytes: %s",
                info->gpa, info->size, why);
   return FALSE;
-}
-
-/* Checks @info against its file.
- * @page: (out): the file system's page size */
-static gboolean
-check_file (const VdRegionInfo *info, int fd, struct stat *st, guint64 *page,
-            GError **error)
-{
-  struct statfs fs;
-  guint64 file_len;
-
-  *page = (guint64) sysconf (_SC_PAGESIZE);
-  if (fstat (fd, st) < 0 || fstatfs (fd, &fs) < 0)
-    return refuse (error, info, g_strerror (errno));
-  if (!S_ISREG (st->st_mode))
-    return refuse (error, info, "its descriptor is not a file");
-  if (fs.f_type == HUGETLBFS_MAGIC)
-    *page = (guint64) fs.f_bsize;
-  file_len = ((guint64) st->st_size + *page - 1) / *page * *page;
-  if (info->offset > file_len || info->size > file_len - info->offset)
-    return refuse (error, info, "it ends beyond its file");
-  return TRUE;
 }
 
 /* Maps between guard pages, aligned so that huge pages can be used. */
@@ -155,12 +130,16 @@ mapping_unref (Mapping *mapping)
 static Mapping *
 mapping_get (const VdRegionInfo *info, int fd, GError **error)
 {
+  const char *wrong;
   struct stat st;
   guint64 page;
   Mapping *mapping;
 
-  if (!check_file (info, fd, &st, &page, error))
+  wrong = vd_file_check (fd, info->offset, info->size, &st, &page);
+  if (wrong != NULL) {
+    refuse (error, info, wrong);
     return NULL;
+  }
   for (GSList *l = all_mappings; l != NULL; l = l->next) {
     mapping = l->data;
     if (mapping->dev == st.st_dev && mapping->ino == st.st_ino &&
