@@ -28,10 +28,19 @@ ranges_of (const VdChain *chain)
   return chain->queue->ranges + (gsize) chain->slot * VD_CHAIN_IOV;
 }
 
+/* Whether somebody may ask for a buffer's place. */
+static inline bool
+is_recorded (const VdChain *chain, gboolean writable)
+{
+  return chain->queue->iotlb != NULL ||
+         (writable && chain->epoch->dirty != NULL);
+}
+
 void
 vd_chain_begin (VdChainBuilder *builder, VdChain *chain)
 {
   chain->n_ranges = 0;
+  chain->queue->n_lookups = 0;
   *builder = (VdChainBuilder){
     .chain = chain,
     .iov = chain->few,
@@ -40,10 +49,11 @@ vd_chain_begin (VdChainBuilder *builder, VdChain *chain)
 }
 
 const char *
-vd_chain_append (VdChainBuilder *builder, guint64 gpa, guint32 len,
+vd_chain_append (VdChainBuilder *builder, guint64 address, guint32 len,
                  gboolean writable)
 {
   VdChain *chain = builder->chain;
+  guint access = writable ? VD_ACCESS_WRITE : VD_ACCESS_READ;
   guint64 left = len;
 
   if (++builder->n_desc > VD_CHAIN_MAX)
@@ -51,8 +61,8 @@ vd_chain_append (VdChainBuilder *builder, guint64 gpa, guint32 len,
   if (!writable && builder->n_in > 0)
     return "a readable buffer follows a writable one";
   while (left > 0) {
-    guint64 n = left;
-    void *at = vd_queue_translate (chain->queue, gpa, &n);
+    guint64 n = left, gpa;
+    void *at = vd_queue_translate (chain->queue, address, access, &n, &gpa);
     guint n_iov = builder->n_out + builder->n_in;
 
     if (at == NULL)
@@ -60,13 +70,14 @@ vd_chain_append (VdChainBuilder *builder, guint64 gpa, guint32 len,
     if (n_iov == builder->n_max && !builder_grow (builder))
       return "a chain has too many buffers";
     builder->iov[n_iov] = (struct iovec){ at, n };
-    if (chain->epoch->dirty != NULL && writable)
-      ranges_of (chain)[chain->n_ranges++] = (VdChainRange){ gpa, n };
+    if (is_recorded (chain, writable))
+      ranges_of (chain)[chain->n_ranges++] =
+          (VdChainRange){ gpa, address, (guint32) n, writable };
     if (writable)
       builder->n_in++;
     else
       builder->n_out++;
-    gpa += n;
+    address += n;
     left -= n;
   }
   if (writable)
@@ -90,17 +101,18 @@ vd_chain_end (const VdChainBuilder *builder)
 }
 
 const char *
-vd_indirect_open (VdQueue *queue, guint64 gpa, guint32 len, VdIndirect *ret)
+vd_indirect_open (VdQueue *queue, guint64 address, guint32 len, VdIndirect *ret)
 {
-  guint64 contiguous = len;
-  const guint8 *at = vd_queue_translate (queue, gpa, &contiguous);
+  guint64 contiguous = len, where;
+  const guint8 *at =
+      vd_queue_translate (queue, address, VD_ACCESS_READ, &contiguous, &where);
 
   if (len == 0 || len % sizeof (struct vring_desc) != 0)
     return "an indirect table has an odd length";
   if (at == NULL)
     return "an indirect table lies outside guest memory";
   *ret = (VdIndirect){
-    .gpa = gpa,
+    .address = address,
     .n_desc = len / sizeof (struct vring_desc),
     .at = contiguous == len ? at : NULL,
   };
@@ -117,9 +129,10 @@ vd_indirect_load (VdQueue *queue, const VdIndirect *table, guint32 i, void *ret)
     vd_load_desc (ret, table->at + i * size);
     return TRUE;
   }
-  for (guint64 done = 0, n; done < size; done += n) {
+  for (guint64 done = 0, n, where; done < size; done += n) {
     n = size - done;
-    void *at = vd_queue_translate (queue, table->gpa + i * size + done, &n);
+    void *at = vd_queue_translate (queue, table->address + i * size + done,
+                                   VD_ACCESS_READ, &n, &where);
 
     if (at == NULL)
       return FALSE;
@@ -133,12 +146,12 @@ vd_indirect_load (VdQueue *queue, const VdIndirect *table, guint32 i, void *ret)
  * writable buffers count.  This comes after the data and before the used index
  * tells the driver. */
 static void
-mark_dirty (VdChain *chain)
+mark_dirty (const VdChain *chain)
 {
   for (guint i = 0; i < chain->n_ranges; i++)
-    vd_dirty_mark (chain->epoch->dirty, ranges_of (chain)[i].gpa,
-                   ranges_of (chain)[i].len);
-  chain->n_ranges = 0;
+    if (ranges_of (chain)[i].writable)
+      vd_dirty_mark (chain->epoch->dirty, ranges_of (chain)[i].gpa,
+                     ranges_of (chain)[i].len);
 }
 
 void
@@ -146,8 +159,11 @@ vd_chain_complete (VdChain *chain, guint32 written)
 {
   VdQueue *queue = chain->queue;
 
-  if (G_UNLIKELY (chain->n_ranges > 0))
-    mark_dirty (chain);
+  if (G_UNLIKELY (chain->n_ranges > 0)) {
+    if (chain->epoch->dirty != NULL)
+      mark_dirty (chain);
+    chain->n_ranges = 0;
+  }
   vd_queue_return_slot (queue, chain); /* it is still as it was for push() */
   if (!queue->broken)
     queue->ring_ops->push (queue, chain, written);

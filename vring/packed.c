@@ -268,7 +268,7 @@ walk_any (VdQueue *queue, VdChain *chain, bool again)
   vd_chain_begin (&builder, chain);
   if (again)
     broken = vd_inflight_packed_again (queue, &builder,
-                                       queue->again[queue->next_again++]);
+                                       queue->again[queue->next_again]);
   else {
     if (queue->inflight_part != NULL)
       vd_inflight_packed_begin (queue, chain);
@@ -299,12 +299,13 @@ packed_pop (VdQueue *queue, VdChain **chains, guint max)
     if (G_UNLIKELY (again || !queue->plain || !walk_plain (queue, chain))) {
       broken = walk_any (queue, chain, again);
       if (broken != NULL) {
-        vd_queue_return_slot (queue, chain);
-        vd_queue_break (queue, broken);
+        vd_queue_give_back (queue, chain, broken);
         return i;
       }
     }
-    if (!again)
+    if (again)
+      queue->next_again++;
+    else
       advance (queue, &queue->next_avail, &queue->avail_wrap, chain->n_ring);
     chains[i] = chain;
   }

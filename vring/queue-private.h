@@ -15,6 +15,7 @@
 
 #include "vring/dirty.h"
 #include "vring/inflight.h"
+#include "vring/iotlb.h"
 #include "vring/queue.h"
 
 /* Two recently used regions: descriptors, then data, of one guest's memory. */
@@ -29,10 +30,13 @@ typedef struct VdEpoch {
   guint in_flight; /* chains */
 } VdEpoch;
 
-/* A writable buffer's place in guest memory. */
+/* A buffer's place in guest memory, if somebody may ask for it: writable ones
+ * while writes are logged, all while an IOMMU may withdraw them. */
 typedef struct VdChainRange {
   guint64 gpa;
-  guint64 len;
+  guint64 iova; /* what the driver wrote; the same without an IOMMU */
+  guint32 len;
+  bool writable;
 } VdChainRange;
 
 /* Where a ring lies.  Guest memory: the driver may change it at any time.  The
@@ -116,6 +120,19 @@ struct VdQueue {
   guint n_batch;
   guint16 *again; /* popped by the predecessor, to be submitted again */
   guint n_again, next_again;
+
+  /* Translation (translate.c), if the driver's addresses are an IOMMU's. */
+  VdIotlb
+      *iotlb;    /* not owned; NULL: they are the guest's, and all is 0 below */
+  VdMiss miss;   /* of the last lookup, or what is waited for */
+  bool waiting;  /* for that: nothing is popped */
+  bool draining; /* an invalidation waits for all chains: nothing is popped */
+  bool ring_lost;  /* the ring's translation was withdrawn: it is not touched */
+  guint n_lookups; /* for the chain that is read */
+  VdQueueCommand *invalidate; /* waits until its range is of no more use */
+  guint64 desc_iova, driver_iova, device_iova;
+  void (*on_miss) (VdQueue *queue, const VdMiss *miss, gpointer owner);
+  VdMail miss_mail;
 
   /* Its user. */
   const VdQueueOps *ops;
@@ -229,8 +246,8 @@ typedef struct {
 /* chain.c. */
 void vd_chain_begin (VdChainBuilder *builder, VdChain *chain);
 /* Appends one descriptor's buffer.  Returns: NULL, or which rule it breaks. */
-const char *vd_chain_append (VdChainBuilder *builder, guint64 gpa, guint32 len,
-                             gboolean writable);
+const char *vd_chain_append (VdChainBuilder *builder, guint64 address,
+                             guint32 len, gboolean writable);
 void vd_chain_end (const VdChainBuilder *builder);
 
 /* The same for plain chains: few buffers, not empty, each within a region that
@@ -340,14 +357,14 @@ vd_dirty_ring (VdQueue *queue, guint64 gpa, guint64 len)
 
 /* chain.c: an indirect table, which may cross regions. */
 typedef struct {
-  guint64 gpa;
+  guint64 address; /* as the driver gave it */
   guint32 n_desc;
   const guint8 *at; /* NULL: it does cross */
 } VdIndirect;
 
 /* Checks length and place.  Returns: NULL, or which rule it breaks. */
-const char *
-vd_indirect_open (VdQueue *queue, guint64 gpa, guint32 len, VdIndirect *ret);
+const char *vd_indirect_open (VdQueue *queue, guint64 address, guint32 len,
+                              VdIndirect *ret);
 /* Copies descriptor @i of the table, 16 bytes, once.
  * Returns: FALSE if it lies outside guest memory. */
 gboolean vd_indirect_load (VdQueue *queue, const VdIndirect *table, guint32 i,
@@ -374,6 +391,26 @@ vd_store16 (void *at, guint16 value, memory_order order)
   atomic_store_explicit ((_Atomic guint16 *) at, htole16 (value), order);
 }
 
-/* queue.c: translates through the queue's cache.
- * @len: (inout): bytes wanted, then bytes contiguous */
-void *vd_queue_translate (VdQueue *queue, guint64 gpa, guint64 *len);
+/* queue.c: translates what the driver calls @address, through the queue's cache
+ * or the IOMMU's translations.
+ * @access: VD_ACCESS_*
+ * @len: (inout): bytes wanted, then bytes contiguous
+ * @gpa: (out): where that is in guest memory
+ * Returns: NULL if it is nowhere, or not there yet (queue->miss) */
+void *vd_queue_translate (VdQueue *queue, guint64 address, guint access,
+                          guint64 *len, guint64 *gpa);
+
+/* translate.c: the same for a queue with an IOMMU. */
+void *vd_queue_translate_iova (VdQueue *queue, guint64 iova, guint access,
+                               guint64 *len, guint64 *gpa);
+/* Finds the uvas of the ring's parts.  CONTROL before the queue is attached, then
+ * QUEUE.  Returns: FALSE if that is impossible, or not possible yet. */
+gboolean vd_queue_translate_ring (VdQueue *queue);
+/* QUEUE: @chain could not be read: waits for a translation or breaks. */
+void vd_queue_give_back (VdQueue *queue, VdChain *chain, const char *broken);
+/* QUEUE: the wait is over; FALSE: the front-end refused. */
+void vd_queue_retry (VdQueue *queue, gboolean granted);
+/* QUEUE: takes an INVALIDATE command, ... */
+void vd_queue_invalidate (VdQueue *queue, VdQueueCommand *command);
+/* ... and answers it as soon as its range is of no more use. */
+void vd_queue_settle_invalidate (VdQueue *queue);

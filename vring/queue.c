@@ -84,9 +84,20 @@ static void
 use_epoch (VdQueue *queue, VdEpoch *epoch)
 {
   queue->epoch = epoch;
-  queue->plain = epoch->dirty == NULL && (queue->inflight_part == NULL ||
-                                          queue->ring_ops == &vd_split_ops);
+  queue->plain =
+      epoch->dirty == NULL && queue->iotlb == NULL &&
+      (queue->inflight_part == NULL || queue->ring_ops == &vd_split_ops);
   queue->recorded = epoch->dirty_ring || queue->inflight_part != NULL;
+}
+
+static gboolean
+translate_ring (VdQueue *queue, const VdQueueSetup *setup)
+{
+  gboolean found = vd_queue_translate_ring (queue);
+
+  if (setup->miss != NULL)
+    *setup->miss = queue->miss;
+  return found;
 }
 
 VdQueue *
@@ -97,9 +108,10 @@ vd_queue_new (const VdQueueSetup *setup, const VdQueueOps *ops,
 
   queue->index = setup->index;
   queue->size = setup->size;
-  queue->desc_uva = setup->desc;
-  queue->driver_uva = setup->avail;
-  queue->device_uva = setup->used;
+  queue->desc_uva = queue->desc_iova = setup->desc;
+  queue->driver_uva = queue->driver_iova = setup->avail;
+  queue->device_uva = queue->device_iova = setup->used;
+  queue->iotlb = setup->iotlb;
   queue->ring_ops = (setup->features >> VIRTIO_F_RING_PACKED) & 1
                         ? &vd_packed_ops
                         : &vd_split_ops;
@@ -111,6 +123,7 @@ vd_queue_new (const VdQueueSetup *setup, const VdQueueOps *ops,
   queue->err = setup->err;
   queue->on_started = setup->on_started;
   queue->on_broken = setup->on_broken;
+  queue->on_miss = setup->on_miss;
   queue->owner = setup->owner;
   queue->ops = ops;
   queue->user_data = user_data;
@@ -122,6 +135,9 @@ vd_queue_new (const VdQueueSetup *setup, const VdQueueOps *ops,
   queue->epoch->dirty_ring = setup->dirty != NULL && setup->dirty_ring;
   if (queue->size == 0 || queue->size > VD_QUEUE_SIZE_MAX)
     return refuse (queue, error, "its size is not from 1 to 32768");
+  if (queue->iotlb != NULL && !translate_ring (queue, setup))
+    return refuse (queue, error,
+                   "its addresses have no translation, or a scattered one");
   if (!queue->ring_ops->find (queue, setup->map, &queue->ring))
     return refuse (queue, error,
                    "it does not lie aligned and whole in one memory region");
@@ -154,7 +170,7 @@ vd_queue_fits (const VdQueue *queue, const VdMap *map)
 {
   VdRing ring;
 
-  return queue->ring_ops->find (queue, map, &ring);
+  return queue->iotlb != NULL || queue->ring_ops->find (queue, map, &ring);
 }
 
 /* Slots. */
@@ -188,21 +204,25 @@ vd_queue_finish_memory (VdQueue *queue, VdEpoch *old)
 }
 
 void *
-vd_queue_translate (VdQueue *queue, guint64 gpa, guint64 *len)
+vd_queue_translate (VdQueue *queue, guint64 address, guint access, guint64 *len,
+                    guint64 *gpa)
 {
   VdRange *range;
 
+  if (queue->iotlb != NULL)
+    return vd_queue_translate_iova (queue, address, access, len, gpa);
+  *gpa = address;
   for (guint i = 0; i < VD_QUEUE_CACHE; i++) {
     range = &queue->cache[i];
-    if (gpa - range->gpa < range->size)
+    if (address - range->gpa < range->size)
       goto found;
   }
   range = &queue->cache[queue->cache_victim++ % VD_QUEUE_CACHE];
-  if (!vd_map_find (queue->epoch->map, gpa, range))
+  if (!vd_map_find (queue->epoch->map, address, range))
     return NULL;
 found:
-  *len = MIN (*len, range->size - (gpa - range->gpa));
-  return range->hva + (gpa - range->gpa);
+  *len = MIN (*len, range->size - (address - range->gpa));
+  return range->hva + (address - range->gpa);
 }
 
 /* Turns. */
@@ -291,7 +311,7 @@ has_again (const VdQueue *queue)
 static inline bool
 running (const VdQueue *queue)
 {
-  return !queue->broken &&
+  return !queue->broken && !queue->waiting && !queue->draining &&
          (queue->stopping ? has_again (queue) : queue->enabled);
 }
 
@@ -324,6 +344,8 @@ vd_queue_turn (VdQueue *queue)
     queue->kicked = n > 0;
   }
   publish (queue);
+  if (G_UNLIKELY (queue->invalidate != NULL))
+    vd_queue_settle_invalidate (queue);
   return n > 0;
 }
 
@@ -451,7 +473,7 @@ take_memory (VdQueue *queue, VdQueueCommand *command)
   queue->memory = command;
   memset (queue->cache, 0, sizeof queue->cache);
   queue->guard_generation = vd_guard_generation () - 1;
-  if (!queue->broken &&
+  if (!queue->broken && !queue->ring_lost &&
       !queue->ring_ops->find (queue, new->map, &queue->ring)) {
     /* Whatever is in flight still completes, but not into the ring. */
     vd_queue_break (queue, "its ring is no longer in guest memory");
@@ -494,6 +516,11 @@ run_command (VdMail *mail)
   case VD_QUEUE_MEMORY:
     take_memory (queue, command);
     drain (queue);
+    done = FALSE;
+    break;
+  case VD_QUEUE_RETRY: vd_queue_retry (queue, command->value); break;
+  case VD_QUEUE_INVALIDATE:
+    vd_queue_invalidate (queue, command);
     done = FALSE;
     break;
   }

@@ -14,6 +14,7 @@
 #include "vring/chain.h"
 #include "vring/dirty.h"
 #include "vring/inflight.h"
+#include "vring/iotlb.h"
 #include "vring/map.h"
 #include "vring/notifier.h"
 #include "vring/worker.h"
@@ -58,7 +59,7 @@ typedef struct {
 typedef struct {
   guint index;               /* number of the ring in the device */
   guint32 size;              /* entries */
-  guint64 desc, avail, used; /* uva */
+  guint64 desc, avail, used; /* uva; iova if @iotlb is set */
   guint32 base;              /* of SET_VRING_BASE: where to start */
   guint64 features;          /* acked virtio feature bits */
   gboolean enabled;
@@ -67,6 +68,16 @@ typedef struct {
   gboolean dirty_ring; /* the ring's own writes are logged as well */
 
   VdInflight *inflight; /* (transfer none); NULL: not tracked */
+
+  /* Translates the driver's addresses; outlives the queue.  NULL: they are the
+   * guest's. */
+  VdIotlb *iotlb;
+  /* (out) (optional): if the queue is refused for want of the ring's translation,
+   * which; to be tried again when there is one. */
+  VdMiss *miss;
+  /* CONTROL, with @iotlb: the queue waits for a translation until VD_QUEUE_RETRY;
+   * called once for each wait. */
+  void (*on_miss) (VdQueue *queue, const VdMiss *miss, gpointer owner);
 
   /* Borrowed: the session keeps them open until the queue stopped or took
    * others. */
@@ -87,14 +98,15 @@ typedef struct {
 /* CONTROL.  Checks @setup and allocates every slot.  The ring itself is not read:
  * any access to guest memory may wait for a page that is still on its way
  * (postcopy migration), and CONTROL must not.
- * @control: where answers and on_broken are posted
+ * @control: where answers, on_broken and on_miss are posted
  * Returns: (transfer full): a detached queue, or NULL with @error set. */
 VdQueue *vd_queue_new (const VdQueueSetup *setup, const VdQueueOps *ops,
                        gpointer user_data, VdMailbox *control, GError **error);
 /* CONTROL: frees a queue that was never attached or has stopped. */
 void vd_queue_free (VdQueue *queue);
 
-/* CONTROL: whether the ring would lie in @map as a whole. */
+/* CONTROL: whether the ring would lie in @map as a whole.  Where a ring with an
+ * IOMMU lies is QUEUE's: it breaks if it does not. */
 gboolean vd_queue_fits (const VdQueue *queue, const VdMap *map);
 
 /* CONTROL: gives the queue to @worker, which starts to serve it. */
@@ -108,6 +120,10 @@ typedef enum {
   VD_QUEUE_MEMORY, /* map, dirty, value: the new memory, its log, and whether
                     * the ring's own writes are logged; done when nothing in
                     * flight uses the old ones; fails if the ring is not in it */
+  VD_QUEUE_RETRY,  /* value: the translation that the queue waits for has come;
+                    * FALSE: it is refused, which breaks the queue */
+  VD_QUEUE_INVALIDATE, /* first, last: iova that were taken from the iotlb; done
+                        * when nothing here uses what they were */
 } VdQueueCommandType;
 
 typedef struct VdQueueCommand VdQueueCommand;
@@ -117,6 +133,7 @@ struct VdQueueCommand {
   VdNotifier notifier; /* borrowed as in VdQueueSetup */
   VdMap *map;          /* (transfer full); on return the one to be released */
   VdDirty *dirty;      /* likewise; NULL: nothing is logged */
+  guint64 first, last; /* iova */
 
   /* CONTROL: the command is done.  @result: 0 or -errno.  After STOP the queue
    * is detached and may be freed. */

@@ -222,7 +222,7 @@ walk_any (VdQueue *queue, VdChain *chain, guint16 head)
   return broken;
 }
 
-/* Pops the chain of @head.  Returns: NULL if that broke the queue. */
+/* Pops the chain of @head.  Returns: NULL if the queue broke or has to wait. */
 static inline __attribute__ ((always_inline)) VdChain *
 pop_head (VdQueue *queue, guint16 head)
 {
@@ -244,8 +244,7 @@ pop_head (VdQueue *queue, guint16 head)
   broken = walk_any (queue, chain, head);
   if (broken == NULL)
     return chain;
-  vd_queue_return_slot (queue, chain);
-  vd_queue_break (queue, broken);
+  vd_queue_give_back (queue, chain, broken);
   return NULL;
 }
 

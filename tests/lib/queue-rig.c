@@ -10,13 +10,13 @@
 #define F_PACKED    (1ull << 34) /* VIRTIO_F_RING_PACKED */
 
 static VdMap *
-map_guest (const VtGuest *guest)
+map_guest (const VtGuest *guest, guint64 gpa_shift)
 {
   VdMap *map = vd_map_new ();
 
   for (guint i = 0; i < guest->regions->len; i++) {
     const VtRegion *region = g_ptr_array_index (guest->regions, i);
-    VdRegionInfo info = { .gpa = region->gpa,
+    VdRegionInfo info = { .gpa = region->gpa + gpa_shift,
                           .size = region->size,
                           .uva = region->uva,
                           .offset = region->offset };
@@ -36,7 +36,7 @@ vt_queue_rig_init (VtQueueRig *rig, VtGuest *guest, const VdQueueOps *ops,
 {
   *rig = (VtQueueRig){ .guest = guest,
                        .control = vd_mailbox_new (),
-                       .map = map_guest (guest),
+                       .map = map_guest (guest, 0),
                        .ops = ops,
                        .user_data = user_data };
   g_assert_nonnull (rig->control);
@@ -67,6 +67,27 @@ find_started (VtQueueRig *rig, VtRing *ring)
   return slot;
 }
 
+VdMiss
+vt_queue_rig_wait_miss (VtQueueRig *rig, VtRing *ring)
+{
+  VtRigQueue *slot = find_started (rig, ring);
+  VdMiss miss;
+
+  while (slot->miss.access == 0)
+    vt_queue_rig_pump_wait (rig);
+  miss = slot->miss;
+  slot->miss.access = 0;
+  return miss;
+}
+
+void
+vt_queue_rig_retry (VtQueueRig *rig, VtRing *ring, gboolean granted)
+{
+  VdQueueCommand command = { .type = VD_QUEUE_RETRY, .value = granted };
+
+  g_assert_cmpint (vt_queue_rig_command (rig, ring, &command), ==, 0);
+}
+
 VdQueue *
 vt_queue_rig_queue (VtQueueRig *rig, VtRing *ring)
 {
@@ -95,6 +116,26 @@ on_started (VdQueue *queue, const char *why, gpointer owner)
   slot->refused = why;
 }
 
+static void
+on_miss (VdQueue *queue, const VdMiss *miss, gpointer owner)
+{
+  VtRigQueue *slot = owner;
+
+  g_assert_true (queue == slot->queue);
+  g_assert_cmpuint (slot->miss.access, ==, 0); /* told once */
+  g_assert_cmpuint (miss->access, !=, 0);
+  slot->miss = *miss;
+  slot->n_misses++;
+}
+
+/* What a front-end calls a part of the ring. */
+static guint64
+ring_address (const VtQueueRig *rig, const void *ptr)
+{
+  return rig->iotlb ? vt_guest_gpa (rig->guest, ptr)
+                    : vt_guest_uva (rig->guest, ptr);
+}
+
 static VdNotifier
 open_notifier (int fd)
 {
@@ -120,13 +161,12 @@ vt_queue_rig_try_start (VtQueueRig *rig, VtRing *ring, guint32 base,
                         gboolean enabled, GError **error)
 {
   VtRigQueue *slot = find (rig, ring);
-  VtGuest *guest = rig->guest;
   VdQueueSetup setup = {
     .index = ring->index,
     .size = ring->size,
-    .desc = vt_guest_uva (guest, ring->desc),
-    .avail = vt_guest_uva (guest, ring->avail),
-    .used = vt_guest_uva (guest, ring->used),
+    .desc = ring_address (rig, ring->desc),
+    .avail = ring_address (rig, ring->avail),
+    .used = ring_address (rig, ring->used),
     .base = base,
     .features = rig->features | F_VERSION_1 | F_INDIRECT |
                 (ring->flags & VT_RING_EVENT_IDX ? F_EVENT_IDX : 0) |
@@ -134,6 +174,9 @@ vt_queue_rig_try_start (VtQueueRig *rig, VtRing *ring, guint32 base,
     .enabled = enabled,
     .map = rig->map,
     .inflight = rig->inflight,
+    .iotlb = rig->iotlb,
+    .miss = &slot->miss,
+    .on_miss = on_miss,
     .kick_fd = ring->kick_fd,
     .call = open_notifier (ring->call_fd),
     .err = open_notifier (ring->err_fd),
@@ -256,7 +299,7 @@ vt_queue_rig_remap (VtQueueRig *rig)
   int result, first = 0;
 
   vd_map_unref (rig->map);
-  rig->map = map_guest (rig->guest);
+  rig->map = map_guest (rig->guest, rig->gpa_shift);
   for (guint i = 0; i < VT_RIG_QUEUES; i++) {
     VdQueueCommand command = { .type = VD_QUEUE_MEMORY };
 

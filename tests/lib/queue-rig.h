@@ -20,6 +20,8 @@ typedef struct {
   const char *broken;   /* the reason, once on_broken was called */
   gboolean started;     /* on_started was called, and said */
   const char *refused;  /* why not, or NULL */
+  VdMiss miss;          /* what it, or its start, waits for */
+  guint n_misses;       /* calls of on_miss */
 } VtRigQueue;
 
 typedef struct {
@@ -32,6 +34,11 @@ typedef struct {
   guint64 features;    /* acked; ring features are added by each ring's flags */
   gboolean force_poll; /* epoll instead of io_uring */
   VdInflight *inflight; /* not owned; NULL: in-flight is not tracked */
+  VdIotlb
+      *iotlb; /* not owned; set: what rings and chains call gpa is the iova of
+                   * memory that ... */
+  guint64
+      gpa_shift; /* ... the map has this much higher; as of the next remap */
   VtRigQueue queues[VT_RIG_QUEUES]; /* by index of the ring */
 } VtQueueRig;
 
@@ -74,3 +81,8 @@ void vt_queue_rig_pump_until (VtQueueRig *rig, const gboolean *flag);
 const char *vt_queue_rig_wait_broken (VtQueueRig *rig, VtRing *ring);
 
 VdQueue *vt_queue_rig_queue (VtQueueRig *rig, VtRing *ring);
+
+/* Waits until the queue has told of a missing translation, and forgets that. */
+VdMiss vt_queue_rig_wait_miss (VtQueueRig *rig, VtRing *ring);
+/* Ends its wait. */
+void vt_queue_rig_retry (VtQueueRig *rig, VtRing *ring, gboolean granted);
