@@ -47,13 +47,13 @@ static gboolean
 open_export (VdFs *fs, VdOptions *options, GError **error)
 {
   const char *source = vd_options_string (options, "source");
+  VdFsJailConfig jail = vd_fs_jail_config (options, &fs->identity);
   g_autoptr (GError) why = NULL;
   struct statx stx;
   VdFsKey key;
   int r = 0;
 
-  if (vd_fs_jail_open (&fs->jail, source, vd_fs_jail_kind (options),
-                       fs->policy.read_only, &why))
+  if (vd_fs_jail_open (&fs->jail, source, &jail, &why))
     r = vd_fs_statx (fs->jail.root, "", 0, &stx);
   if (why != NULL || r < 0) {
     vd_options_set_error (options, "source", error, "%s",

@@ -55,6 +55,38 @@ init_ids (VdFsIdMap **ret, const VdOptions *options, const char *key,
   return *ret != NULL;
 }
 
+/* Moves the map from the daemon to the kernel. */
+static gboolean
+to_kernel (VdFsIdMap **map, char **ret, const VdOptions *options,
+           const char *key, GError **error)
+{
+  g_autoptr (GError) why = NULL;
+
+  *ret = *map != NULL ? vd_fs_id_map_to_namespace (*map, &why)
+                      : g_strdup ("0 0 4294967295\n");
+  if (*ret == NULL)
+    vd_options_set_error (options, key, error, "%s (idmap=yes)", why->message);
+  g_clear_pointer (map, vd_fs_id_map_free);
+  return *ret != NULL;
+}
+
+static gboolean
+init_kernel (VdFsIdentity *identity, const VdOptions *options, GError **error)
+{
+  if (!vd_options_bool (options, "idmap"))
+    return TRUE;
+  if (identity->uids == NULL && identity->gids == NULL) {
+    vd_options_set_error (options, "idmap", error,
+                          "there is nothing to translate: add translate-uid, "
+                          "translate-gid or both");
+    return FALSE;
+  }
+  return to_kernel (&identity->uids, &identity->kernel_uids, options,
+                    "translate-uid", error) &&
+         to_kernel (&identity->gids, &identity->kernel_gids, options,
+                    "translate-gid", error);
+}
+
 gboolean
 vd_fs_identity_init (VdFsIdentity *identity, const VdOptions *options,
                      GError **error)
@@ -62,7 +94,8 @@ vd_fs_identity_init (VdFsIdentity *identity, const VdOptions *options,
   *identity = (VdFsIdentity){ 0 };
   if (init_xattr (identity, options, error) &&
       init_ids (&identity->uids, options, "translate-uid", error) &&
-      init_ids (&identity->gids, options, "translate-gid", error))
+      init_ids (&identity->gids, options, "translate-gid", error) &&
+      init_kernel (identity, options, error))
     return TRUE;
   vd_fs_identity_clear (identity);
   return FALSE;
@@ -73,6 +106,8 @@ vd_fs_identity_clear (VdFsIdentity *identity)
 {
   g_clear_pointer (&identity->uids, vd_fs_id_map_free);
   g_clear_pointer (&identity->gids, vd_fs_id_map_free);
+  g_clear_pointer (&identity->kernel_uids, g_free);
+  g_clear_pointer (&identity->kernel_gids, g_free);
   g_clear_pointer (&identity->xattr_map, vd_fs_xattr_map_free);
   g_clear_pointer (&identity->moved_capability, g_free);
 }

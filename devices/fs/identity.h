@@ -11,7 +11,11 @@
 #include "devices/options.h"
 
 typedef struct {
-  VdFsIdMap *uids, *gids;  /* NULL: the same numbers on both sides */
+  VdFsIdMap *uids, *gids; /* NULL: the same numbers on both sides */
+  /* Or the kernel translates, by an idmapped mount; then uids and gids are NULL
+   * and these are what a user namespace has in uid_map and gid_map. */
+  char *kernel_uids, *kernel_gids;
+
   VdFsXattrMap *xattr_map; /* NULL: the same names on both sides */
 
   /* What the map makes of security.capability, or NULL if it stays: the host's

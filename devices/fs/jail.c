@@ -1,11 +1,4 @@
-/* SPDX-License-Identifier: BSD-3-Clause
- *
- * jail.c - see jail.h
- *
- * A detached mount needs no chroot and no mount namespace, so any number of
- * exports live in one process without a common root.  In it ".." ends at its
- * own root and the kernel enforces read-only, whatever the guest believes.
- */
+/* SPDX-License-Identifier: BSD-3-Clause */
 #include "devices/fs/jail.h"
 
 #include <errno.h>
@@ -13,16 +6,12 @@
 #include <gio/gio.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
-#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include "vring/fd.h"
 
-#ifndef MOUNT_ATTR_NOSYMFOLLOW
-#define MOUNT_ATTR_NOSYMFOLLOW 0x00200000 /* Linux 5.14 */
-#endif
 #ifndef CIFS_SUPER_MAGIC
 #define CIFS_SUPER_MAGIC 0xff534d42
 #endif
@@ -36,40 +25,32 @@
 #define FUSE_SUPER_MAGIC 0x65735546
 #endif
 
-static gboolean
-set_mount_attributes (int tree, gboolean read_only)
-{
-  struct mount_attr attr = {
-    .attr_set = MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOSYMFOLLOW |
-                (read_only ? MOUNT_ATTR_RDONLY : 0),
-    .propagation = MS_PRIVATE,
-  };
-  const guint flags = AT_EMPTY_PATH | AT_RECURSIVE;
-
-  if (mount_setattr (tree, "", flags, &attr, sizeof attr) == 0)
-    return TRUE;
-  if (errno != EINVAL)
-    return FALSE;
-  attr.attr_set &= ~(guint64) MOUNT_ATTR_NOSYMFOLLOW; /* before Linux 5.14 */
-  return mount_setattr (tree, "", flags, &attr, sizeof attr) == 0;
-}
-
-/* Returns: a descriptor, whose closing dissolves the mount, or -1. */
+/* Returns: a descriptor or -1 with @error set. */
 static int
-open_clone (const char *source, gboolean read_only)
+open_clone (const char *source, const VdFsJailConfig *config, GError **error)
 {
-  vd_autofd tree = open_tree (
-      AT_FDCWD, source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+  int tree = vd_fs_clone (source, &config->clone);
+  const char *hint = "jail=clone needs CAP_SYS_ADMIN or user namespaces, and "
+                     "Linux 5.12; jail=live needs neither";
 
-  if (tree < 0 || !set_mount_attributes (tree, read_only))
-    return -1;
-  return vd_steal_fd (&tree);
+  if (tree >= 0)
+    return tree;
+  if (config->clone.uid_map != NULL)
+    hint = "idmap=yes needs CAP_SYS_ADMIN and a file system that knows "
+           "idmapped mounts; without it the daemon itself translates";
+  g_set_error (error, G_IO_ERROR, g_io_error_from_errno (-tree),
+               "no detached mount: %s (%s)", g_strerror (-tree), hint);
+  return -1;
 }
 
 static gboolean
-open_root (VdFsJail *jail, const char *source, VdFsJailKind kind,
-           gboolean read_only, GError **error)
+open_root (VdFsJail *jail, const char *source, const VdFsJailConfig *config,
+           GError **error)
 {
+  gboolean auto_kind = config->kind == VD_FS_JAIL_AUTO;
+  g_autoptr (GError) why = NULL;
+  int tree = -1;
+
   /* First the plain way, whose errors are the user's mistakes. */
   jail->root = open (source, O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (jail->root < 0) {
@@ -77,21 +58,16 @@ open_root (VdFsJail *jail, const char *source, VdFsJailKind kind,
                          g_strerror (errno));
     return FALSE;
   }
-  jail->kind = kind == VD_FS_JAIL_AUTO ? VD_FS_JAIL_LIVE : kind;
-  if (kind == VD_FS_JAIL_AUTO || kind == VD_FS_JAIL_CLONE) {
-    int tree = open_clone (source, read_only);
-
-    if (tree >= 0) {
-      vd_clear_fd (&jail->root);
-      jail->root = tree;
-      jail->kind = VD_FS_JAIL_CLONE;
-    } else if (kind == VD_FS_JAIL_CLONE) {
-      g_set_error (error, G_IO_ERROR, g_io_error_from_errno (errno),
-                   "no detached mount: %s (jail=clone needs CAP_SYS_ADMIN and "
-                   "Linux 5.12; jail=live needs neither)",
-                   g_strerror (errno));
-      return FALSE;
-    }
+  jail->kind = auto_kind ? VD_FS_JAIL_LIVE : config->kind;
+  if (auto_kind || config->kind == VD_FS_JAIL_CLONE)
+    tree = open_clone (source, config, &why);
+  if (tree >= 0) {
+    vd_clear_fd (&jail->root);
+    jail->root = tree;
+    jail->kind = VD_FS_JAIL_CLONE;
+  } else if (why != NULL && (!auto_kind || config->clone.uid_map != NULL)) {
+    g_propagate_error (error, g_steal_pointer (&why));
+    return FALSE;
   }
   return TRUE;
 }
@@ -117,8 +93,8 @@ is_remote (int fd)
 }
 
 gboolean
-vd_fs_jail_open (VdFsJail *jail, const char *source, VdFsJailKind kind,
-                 gboolean read_only, GError **error)
+vd_fs_jail_open (VdFsJail *jail, const char *source,
+                 const VdFsJailConfig *config, GError **error)
 {
   jail->root = -1;
   jail->proc = open ("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -127,7 +103,7 @@ vd_fs_jail_open (VdFsJail *jail, const char *source, VdFsJailKind kind,
                  "/proc/self/fd: %s", g_strerror (errno));
     return FALSE;
   }
-  if (!open_root (jail, source, kind, read_only, error))
+  if (!open_root (jail, source, config, error))
     return FALSE;
   jail->remote = is_remote (jail->root);
   return TRUE;

@@ -11,17 +11,21 @@
  */
 #pragma once
 
-#include <glib.h>
+#include "devices/fs/clone.h"
 
 typedef enum {
   VD_FS_JAIL_AUTO,  /* CLONE where it is allowed, else LIVE */
-  VD_FS_JAIL_CLONE, /* a private, detached copy of the mount: no devices, no
-                     * set-id, no symbolic links, read-only if wanted; does not
-                     * see what is mounted on the host later */
+  VD_FS_JAIL_CLONE, /* a detached copy of the mount (clone.h); does not see what
+                     * is mounted on the host later */
   VD_FS_JAIL_LIVE,  /* the host's own mounts; each component by openat2() with
                      * RESOLVE_BENEATH */
   VD_FS_JAIL_NONE,  /* the host's own mounts, plain openat() */
 } VdFsJailKind;
+
+typedef struct {
+  VdFsJailKind kind;
+  VdFsCloneConfig clone;
+} VdFsJailConfig;
 
 typedef struct {
   VdFsJailKind kind; /* in force, never AUTO */
@@ -33,8 +37,8 @@ typedef struct {
 /* May block.  CONTROL.
  * Returns: FALSE with @error set if @source is no directory or the jail is not
  * permitted here; @jail may be cleared in any case. */
-gboolean vd_fs_jail_open (VdFsJail *jail, const char *source, VdFsJailKind kind,
-                          gboolean read_only, GError **error);
+gboolean vd_fs_jail_open (VdFsJail *jail, const char *source,
+                          const VdFsJailConfig *config, GError **error);
 
 /* Safe on one whose opening failed, and twice. */
 void vd_fs_jail_clear (VdFsJail *jail);

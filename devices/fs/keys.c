@@ -63,6 +63,11 @@ const VdKey vd_fs_keys[] = {
   { .name = "translate-gid",
     .type = VD_KEY_STRING,
     .help = "the same for groups" },
+  { .name = "idmap",
+    .type = VD_KEY_BOOL,
+    .fallback = "no",
+    .help = "let the kernel translate users and groups, by rules of the kind "
+            "map:GUEST:HOST:COUNT; all others are nobody" },
   { .name = "writeback",
     .type = VD_KEY_BOOL,
     .fallback = "no",
@@ -168,6 +173,11 @@ check_identity (const VdOptions *options, const VdFsIdentity *identity,
     vd_options_set_error (options, "posix-acl", error,
                           "xattrmap gives ACLs a name by which the host does "
                           "not know them");
+  else if (vd_options_bool (options, "idmap") &&
+           choice (options, "jail", jail_choices) > VD_FS_JAIL_CLONE)
+    vd_options_set_error (options, "idmap", error,
+                          "only a detached mount can have other owners: "
+                          "jail=clone");
   else
     return TRUE;
   return FALSE;
@@ -193,8 +203,13 @@ vd_fs_keys_check (VdOptions *options, GError **error)
   return ok;
 }
 
-VdFsJailKind
-vd_fs_jail_kind (const VdOptions *options)
+VdFsJailConfig
+vd_fs_jail_config (const VdOptions *options, const VdFsIdentity *identity)
 {
-  return choice (options, "jail", jail_choices);
+  return (VdFsJailConfig){
+    .kind = choice (options, "jail", jail_choices),
+    .clone = { .read_only = vd_options_bool (options, "read-only"),
+               .uid_map = identity->kernel_uids,
+               .gid_map = identity->kernel_gids },
+  };
 }

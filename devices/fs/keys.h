@@ -15,4 +15,6 @@ gboolean vd_fs_keys_check (VdOptions *options, GError **error);
 
 /* The user's wishes as checked options have them. */
 VdFsPolicy vd_fs_policy (const VdOptions *options);
-VdFsJailKind vd_fs_jail_kind (const VdOptions *options);
+/* Its strings are those of @identity. */
+VdFsJailConfig
+vd_fs_jail_config (const VdOptions *options, const VdFsIdentity *identity);

@@ -7,11 +7,18 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "devices/fs/clone.h"
 #include "tests/devices/fs/fixture.h"
+#include "vring/fd.h"
 
 static const VtFsConfig moved = { .keys = { "translate-uid", "map:0:5000:1000",
                                             "translate-gid",
                                             "map:0:6000:1000" } };
+/* The same, by the kernel. */
+static const VtFsConfig idmapped = {
+  .keys = { "translate-uid", "map:0:5000:1000", "translate-gid",
+            "map:0:6000:1000", "idmap", "yes" }
+};
 static const VtFsConfig forbidden = {
   .keys = { "translate-uid", "forbid-guest:0:100", "translate-gid",
             "forbid-guest:0:100" }
@@ -63,6 +70,18 @@ expect_seen (VtFs *f, const char *name, guint32 uid, guint32 gid)
   g_assert_cmpuint (attr.gid, ==, gid);
 }
 
+/* Users of whom an idmapped mount knows nothing. */
+static void
+test_the_kernel_knows_no_other_users (VtFs *f, gconstpointer data)
+{
+  guint64 dir;
+
+  vt_fs_put (f, "f", "x"); /* the host's root */
+  expect_seen (f, "f", 65534, 65534);
+  f->c->uid = f->c->gid = 1000;
+  g_assert_cmpint (vt_fuse_mkdir (f->c, 1, "dir", 0755, &dir), ==, -EOVERFLOW);
+}
+
 /* Makes one of each kind as the caller. */
 static void
 make_all (VtFs *f)
@@ -84,6 +103,7 @@ test_new_files_belong_to_the_translated_user (VtFs *f, gconstpointer data)
 {
   if (!is_root ())
     return;
+  g_assert_cmpint (chown (f->dir, 5000, 6000), ==, 0);
   f->c->uid = 12;
   f->c->gid = 34;
   make_all (f);
@@ -104,16 +124,31 @@ change_owner (VtFs *f, const char *name, guint32 valid, guint32 uid,
   return vt_fuse_setattr (f->c, nodeid, &in, NULL);
 }
 
+/* The host changes an owner. */
+static void
+give (VtFs *f, const char *name, guint32 uid, guint32 gid)
+{
+  g_autofree char *path = vt_fs_path (f, name);
+
+  g_assert_cmpint (chown (path, uid, gid), ==, 0);
+}
+
 static void
 test_changes_of_owner_are_translated (VtFs *f, gconstpointer data)
 {
   if (!is_root ())
     return;
   vt_fs_put (f, "f", "x");
+  give (f, "f", 5000, 6000);
   g_assert_cmpint (change_owner (f, "f", FATTR_UID | FATTR_GID, 1, 2), ==, 0);
   expect_owner (f, "f", 5001, 6002);
   g_assert_cmpint (change_owner (f, "f", FATTR_GID, 77, 3), ==, 0);
   expect_owner (f, "f", 5001, 6003);
+  expect_seen (f, "f", 1, 3);
+  if (data == &idmapped) {
+    g_assert_cmpint (change_owner (f, "f", FATTR_UID, 2000, 77), <, 0);
+    return;
+  }
   g_assert_cmpint (change_owner (f, "f", FATTR_UID, 2000, 77), ==, 0);
   expect_owner (f, "f", 2000, 6003);
   expect_seen (f, "f", 2000, 3);
@@ -178,6 +213,23 @@ test_access_is_judged_by_the_guests_numbers (VtFs *f, gconstpointer data)
                    ==, -EACCES);
 }
 
+static void
+test_no_idmapped_mounts (void)
+{
+  g_test_skip ("no idmapped mounts here");
+}
+
+/* Whether they are permitted, and known by the file system of /tmp. */
+static gboolean
+has_idmapped_mounts (void)
+{
+  static const VdFsCloneConfig config = { .uid_map = "5000 0 1\n",
+                                          .gid_map = "5000 0 1\n" };
+  vd_autofd fd = vd_fs_clone (g_get_tmp_dir (), &config);
+
+  return fd >= 0;
+}
+
 int
 main (int argc, char **argv)
 {
@@ -188,5 +240,14 @@ main (int argc, char **argv)
   ADD ("forbid", &forbidden, test_forbidden_users_make_nothing);
   ADD ("squash", &squashed, test_squashed_users_are_one_on_the_host);
   ADD ("access", &moved, test_access_is_judged_by_the_guests_numbers);
+  if (has_idmapped_mounts ()) {
+    ADD ("kernel/create", &idmapped,
+         test_new_files_belong_to_the_translated_user);
+    ADD ("kernel/access", &idmapped,
+         test_access_is_judged_by_the_guests_numbers);
+    ADD ("kernel/chown", &idmapped, test_changes_of_owner_are_translated);
+    ADD ("kernel/others", &idmapped, test_the_kernel_knows_no_other_users);
+  } else
+    g_test_add_func ("/fs/identity/kernel", test_no_idmapped_mounts);
   return g_test_run ();
 }

@@ -24,15 +24,14 @@ typedef struct {
 } Fixture;
 
 /* Which jail a test runs in. */
-typedef struct {
-  VdFsJailKind kind;
-  gboolean read_only;
-} Config;
-
-static const Config cloned = { VD_FS_JAIL_CLONE, FALSE };
-static const Config cloned_read_only = { VD_FS_JAIL_CLONE, TRUE };
-static const Config live = { VD_FS_JAIL_LIVE, FALSE };
-static const Config none = { VD_FS_JAIL_NONE, FALSE };
+static const VdFsJailConfig cloned = { VD_FS_JAIL_CLONE, { 0 } };
+static const VdFsJailConfig cloned_read_only = { VD_FS_JAIL_CLONE,
+                                                 { .read_only = TRUE } };
+static const VdFsJailConfig idmapped = {
+  VD_FS_JAIL_CLONE, { .uid_map = "0 1000 2\n", .gid_map = "0 1001 1\n" }
+};
+static const VdFsJailConfig live = { VD_FS_JAIL_LIVE, { 0 } };
+static const VdFsJailConfig none = { VD_FS_JAIL_NONE, { 0 } };
 
 static void
 put (const char *dir, const char *name)
@@ -46,7 +45,6 @@ put (const char *dir, const char *name)
 static void
 set_up (Fixture *f, gconstpointer data)
 {
-  const Config *config = data;
   g_autoptr (GError) error = NULL;
   g_autofree char *sub = NULL;
 
@@ -58,8 +56,7 @@ set_up (Fixture *f, gconstpointer data)
   put (f->top, "outside");
   put (f->inner, "file");
   put (sub, "deep");
-  f->ready = vd_fs_jail_open (&f->jail, f->inner, config->kind,
-                              config->read_only, &error);
+  f->ready = vd_fs_jail_open (&f->jail, f->inner, data, &error);
   if (!f->ready)
     g_test_skip (error->message);
 }
@@ -198,6 +195,27 @@ test_a_read_only_clone_refuses_changes (Fixture *f, gconstpointer data)
 }
 
 static void
+test_an_idmapped_clone_has_other_owners (Fixture *f, gconstpointer data)
+{
+  vd_autofd fd = -1, deep = -1;
+  struct stat st;
+
+  if (!f->ready)
+    return;
+  fd = child (f, "file");
+  g_assert_cmpint (fstat (fd, &st), ==, 0);
+  g_assert_cmpuint (st.st_uid, ==, 1000);
+  g_assert_cmpuint (st.st_gid, ==, 1001);
+  g_assert_cmpint (fchownat (f->jail.root, "sub", 1001, 1001, 0), ==, 0);
+  deep = child (f, "sub");
+  g_assert_cmpint (fstat (deep, &st), ==, 0);
+  g_assert_cmpuint (st.st_uid, ==, 1001);
+  g_assert_cmpint (stat (f->inner, &st), ==, 0);
+  g_assert_cmpuint (st.st_uid, ==, 0);
+  g_assert_cmpint (fchownat (f->jail.root, "file", 7, 7, 0), <, 0);
+}
+
+static void
 test_a_clone_leaves_no_mount_behind (Fixture *f, gconstpointer data)
 {
   if (!f->ready)
@@ -212,15 +230,14 @@ test_a_clone_leaves_no_mount_behind (Fixture *f, gconstpointer data)
 static void
 test_a_wrong_source_is_named (void)
 {
+  const VdFsJailConfig any = { 0 };
   VdFsJail jail;
   g_autoptr (GError) missing = NULL, no_dir = NULL;
 
-  g_assert_false (vd_fs_jail_open (&jail, "/nonexistent/dir", VD_FS_JAIL_AUTO,
-                                   FALSE, &missing));
+  g_assert_false (vd_fs_jail_open (&jail, "/nonexistent/dir", &any, &missing));
   g_assert_error (missing, G_IO_ERROR, G_IO_ERROR_NOT_FOUND);
   vd_fs_jail_clear (&jail);
-  g_assert_false (
-      vd_fs_jail_open (&jail, "/dev/null", VD_FS_JAIL_LIVE, FALSE, &no_dir));
+  g_assert_false (vd_fs_jail_open (&jail, "/dev/null", &live, &no_dir));
   g_assert_error (no_dir, G_IO_ERROR, G_IO_ERROR_NOT_DIRECTORY);
   vd_fs_jail_clear (&jail);
 }
@@ -255,6 +272,7 @@ main (int argc, char **argv)
   ADD ("clone/device", &cloned, test_a_device_node_is_not_opened);
   ADD ("clone/read-only", &cloned_read_only,
        test_a_read_only_clone_refuses_changes);
+  ADD ("clone/idmap", &idmapped, test_an_idmapped_clone_has_other_owners);
   ADD ("clone/clear", &cloned, test_a_clone_leaves_no_mount_behind);
   g_test_add_func ("/fs/jail/source", test_a_wrong_source_is_named);
   g_test_add_func ("/fs/jail/path", test_paths_of_descriptors);
