@@ -85,7 +85,7 @@ uml_start() {
   ln -sfn "/usr/lib/uml/modules/$(linux.uml --version)" "$work/uml-kernel/lib/modules/"
   guest_initramfs "$work/uml-kernel" uml
   # Its memory is a file in TMPDIR.
-  TMPDIR=/dev/shm guest_start "$name" linux.uml mem=128M quiet panic=-1 \
+  TMPDIR=/dev/shm guest_start "$name" linux.uml "mem=${UML_MEMORY:-128M}" quiet panic=-1 \
     "initrd=$work/uml.cpio" "uml_dir=$work" "umid=$name.uml" \
     con=null con0=fd:0,fd:1 "${args[@]}"
 }
