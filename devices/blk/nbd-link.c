@@ -454,11 +454,16 @@ settle (VdNbdLink *link)
     lose (link);
 }
 
+static bool
+wants (const VdNbdLink *link, unsigned direction)
+{
+  return (nbd_aio_get_direction (link->handle) & direction) != 0;
+}
+
 static void
 await_socket (VdNbdLink *link)
 {
-  bool full =
-      (nbd_aio_get_direction (link->handle) & LIBNBD_AIO_DIRECTION_WRITE) != 0;
+  bool full = wants (link, LIBNBD_AIO_DIRECTION_WRITE);
 
   watch (&link->socket, nbd_aio_get_fd (link->handle),
          (short) (full ? POLLIN | POLLOUT : POLLIN));
@@ -480,19 +485,24 @@ pump (VdNbdLink *link)
     await_socket (link);
 }
 
-/* Takes all replies that are there: libnbd takes one at a time. */
+static bool
+is_readable (const VdNbdLink *link)
+{
+  struct pollfd socket = { nbd_aio_get_fd (link->handle), POLLIN, 0 };
+
+  return poll (&socket, 1, 0) > 0;
+}
+
+/* Takes all replies that are there: libnbd takes one at a time.  It must not be
+ * told of a reply that is not there, since it then waits for that one before it
+ * sends anything more. */
 static void
 receive (VdNbdLink *link)
 {
-  const VdTask *last;
-
-  do {
-    last = TAILQ_LAST (&link->done, VdTaskList);
-    if (!(nbd_aio_get_direction (link->handle) & LIBNBD_AIO_DIRECTION_READ))
-      break;
+  do
     nbd_aio_notify_read (link->handle);
-  } while (TAILQ_LAST (&link->done, VdTaskList) != last &&
-           !TAILQ_EMPTY (&link->sent));
+  while (!TAILQ_EMPTY (&link->sent) &&
+         wants (link, LIBNBD_AIO_DIRECTION_READ) && is_readable (link));
 }
 
 static void
@@ -502,10 +512,11 @@ on_socket (VdOp *op, int res)
 
   if (!enter (link))
     return;
-  if (link->handle != NULL && res > 0) {
-    if (res & POLLOUT)
+  /* What a canceled poll says may be of an older connection. */
+  if (link->handle != NULL && res > 0 && !link->socket.canceled) {
+    if ((res & POLLOUT) && wants (link, LIBNBD_AIO_DIRECTION_WRITE))
       nbd_aio_notify_write (link->handle);
-    if (res & ~POLLOUT)
+    if ((res & ~POLLOUT) && wants (link, LIBNBD_AIO_DIRECTION_READ))
       receive (link);
   }
   pump (link);

@@ -18,6 +18,9 @@
  * constraints"). */
 #define MAX_LEN (32u << 20)
 
+/* Larger blocks than these are no hint that a guest could follow. */
+#define PREFERRED_MAX (1u << 20)
+
 /* What commands a server knows; bits. */
 enum {
   CAN_FLUSH = 1 << 0,
@@ -31,7 +34,7 @@ enum {
 struct VdNbd {
   char *uri, *id;
   _Atomic guint64 size; /* of the export */
-  guint64 least_size;   /* of the disk when it was opened */
+  const VdImage *image; /* whose size the driver knows */
   guint abilities;      /* that the disk relies on */
   guint32 align;
   guint32 max_len;
@@ -41,7 +44,7 @@ struct VdNbd {
   VdWorker *worker;
   VdNbdLink *home;
   struct nbd_handle *first; /* the connection it begins with */
-  VdMail mail;
+  VdMail start_mail, stop_mail;
 };
 
 /* What the server says. */
@@ -106,7 +109,7 @@ take_blocks (VdNbd *nbd, struct nbd_handle *handle, VdImage *image,
                  "the server needs block-size=%u or more", nbd->align);
     return FALSE;
   }
-  if (!is_power_of_2 (preferred) || preferred > G_MAXUINT16)
+  if (!is_power_of_2 (preferred) || preferred > PREFERRED_MAX)
     preferred = VD_BLOCK_SIZE_MAX;
   image->memory_align = 1;
   image->file_align = nbd->align;
@@ -143,7 +146,7 @@ accept_handle (gpointer owner, struct nbd_handle *handle, GError **error)
   VdNbd *nbd = owner;
   gint64 size = nbd_get_size (handle);
 
-  if (size < 0 || (guint64) size < nbd->least_size)
+  if (size < 0 || (guint64) size < atomic_load (&nbd->image->size))
     g_set_error (error, G_IO_ERROR, G_IO_ERROR_FAILED,
                  "the export has %" G_GINT64_FORMAT
                  " bytes now, fewer than before",
@@ -213,7 +216,7 @@ link_setup (VdNbd *nbd)
 static void
 run_start (VdMail *mail)
 {
-  VdNbd *nbd = VD_CONTAINER (mail, VdNbd, mail);
+  VdNbd *nbd = VD_CONTAINER (mail, VdNbd, start_mail);
 
   vd_nbd_link_start (nbd->home, g_steal_pointer (&nbd->first));
 }
@@ -221,7 +224,7 @@ run_start (VdMail *mail)
 static void
 run_stop (VdMail *mail)
 {
-  VdNbd *nbd = VD_CONTAINER (mail, VdNbd, mail);
+  VdNbd *nbd = VD_CONTAINER (mail, VdNbd, stop_mail);
 
   vd_nbd_link_stop (nbd->home);
 }
@@ -235,8 +238,8 @@ start_home (VdNbd *nbd, GError **error)
   if (nbd->worker == NULL)
     return FALSE;
   nbd->home = vd_nbd_link_new (&setup, nbd->worker);
-  nbd->mail.run = run_start;
-  vd_worker_post (nbd->worker, &nbd->mail);
+  nbd->start_mail.run = run_start;
+  vd_worker_post (nbd->worker, &nbd->start_mail);
   return TRUE;
 }
 
@@ -270,6 +273,7 @@ vd_nbd_open (const VdImageSetup *setup, VdImage *image, GError **error)
   if (attempt == NULL)
     return NULL;
   nbd = g_new0 (VdNbd, 1);
+  nbd->image = image;
   nbd->uri = g_strdup (setup->name);
   nbd->id = g_strdup (setup->id);
   nbd->delay_us = (gint64) (setup->reconnect_delay * G_USEC_PER_SEC);
@@ -289,8 +293,8 @@ vd_nbd_close (VdNbd *nbd)
   if (nbd == NULL)
     return;
   if (nbd->worker != NULL) {
-    nbd->mail.run = run_stop;
-    vd_worker_post (nbd->worker, &nbd->mail);
+    nbd->stop_mail.run = run_stop;
+    vd_worker_post (nbd->worker, &nbd->stop_mail);
     vd_worker_free (nbd->worker);
   }
   nbd_close (nbd->first);

@@ -15,6 +15,7 @@
 
 typedef struct {
   char *dir, *path;
+  guint block;    /* bytes that random requests are multiples of; 0: any */
   guint8 *shadow; /* what the disk should contain; the test keeps it so */
   VtGuest *guest;
   VtRing *ring;

@@ -25,6 +25,7 @@ cut (VtBuf *bufs, guint *n, guint8 *ptr, guint32 len, gboolean writable,
 static void
 add_one (VtDisk *f, VtRandom *r, guint stripe)
 {
+  const guint32 block = f->block != 0 ? f->block / SECTOR : 1;
   guint32 from = (guint32) g_test_rand_int_range (0, STRIPE / SECTOR);
   guint32 max = MIN (STRIPE / SECTOR - from, REQUEST_MAX / SECTOR);
   VtBuf bufs[16];
@@ -35,7 +36,10 @@ add_one (VtDisk *f, VtRandom *r, guint stripe)
     from &= ~7u;
     max = MAX (max & ~7u, 8);
   }
-  r->len = (g_test_rand_bit () ? max : 1 + g_test_rand_int () % max) * SECTOR;
+  from -= from % block;
+  max = MAX (max - max % block, block);
+  r->len = g_test_rand_bit () ? max : 1 + g_test_rand_int () % max;
+  r->len = (r->len + block - 1) / block * block * SECTOR;
   r->sector = stripe * (STRIPE / SECTOR) + from;
   r->writes = g_test_rand_bit ();
   r->header->type =
