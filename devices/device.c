@@ -36,6 +36,11 @@ const VdKey vd_common_keys[] = {
     .type = VD_KEY_BOOL,
     .fallback = "no",
     .help = "offer kicks and calls as messages, for simulations; slow" },
+  { .name = "postcopy",
+    .type = VD_KEY_BOOL,
+    .fallback = "no",
+    .help = "offer postcopy migration, to a front-end that is trusted with "
+            "all of this process" },
   { 0 },
 };
 

@@ -82,9 +82,9 @@ static const VdMessageRule rules[] = {
   R (SET_CONFIG,                WINDOW,   0, 0, CONFIG,              ACK, YES),
   R (CREATE_CRYPTO_SESSION,     LONG,     0, 0, CRYPTO_SESSION,      OWN, NO),
   R (CLOSE_CRYPTO_SESSION,      U64,      0, 0, CRYPTO_SESSION,      ACK, NO),
-  R (POSTCOPY_ADVISE,           EMPTY,    0, 0, PAGEFAULT,           OWN, NO),
-  R (POSTCOPY_LISTEN,           EMPTY,    0, 0, PAGEFAULT,           ACK, NO),
-  R (POSTCOPY_END,              EMPTY,    0, 0, PAGEFAULT,           OWN, NO),
+  R (POSTCOPY_ADVISE,           EMPTY,    0, 0, PAGEFAULT,           OWN, YES),
+  R (POSTCOPY_LISTEN,           EMPTY,    0, 0, PAGEFAULT,           ACK, YES),
+  R (POSTCOPY_END,              EMPTY,    0, 0, PAGEFAULT,           OWN, YES),
   R (GET_INFLIGHT_FD,           INFLIGHT, 0, 0, INFLIGHT_SHMFD,      OWN, YES),
   R (SET_INFLIGHT_FD,           INFLIGHT, 1, 1, INFLIGHT_SHMFD,      ACK, YES),
   R (GPU_SET_SOCKET,            EMPTY,    1, 1, ANY,                 ACK, NO),
@@ -224,6 +224,19 @@ check_inner (const VdMessage *message, const VdMessageRule *rule,
 }
 
 gboolean
+vd_message_is_postcopy_ack (const VdMessage *message)
+{
+  switch (message->header.request) {
+  case VD_SET_MEM_TABLE:
+  case VD_ADD_MEM_REG:
+  case VD_REM_MEM_REG:
+    return message->header.size == sizeof message->payload.u64 &&
+           message->payload.u64 == 0 && message->n_fds == 0;
+  default: return FALSE;
+  }
+}
+
+gboolean
 vd_message_check (const VdMessage *message, guint64 protocol_features,
                   GError **error)
 {
@@ -239,6 +252,9 @@ vd_message_check (const VdMessage *message, guint64 protocol_features,
                  "%s: not served", rule->name);
     return FALSE;
   }
+  if ((protocol_features >> VD_PROTOCOL_F_PAGEFAULT) & 1 &&
+      vd_message_is_postcopy_ack (message))
+    return TRUE;
   return check_feature (rule, protocol_features, error) &&
          check_size (message, rule, error) &&
          check_inner (message, rule, error) &&

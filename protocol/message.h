@@ -66,6 +66,10 @@ const VdMessageRule *vd_message_rule (guint32 request);
 gboolean vd_message_check (const VdMessage *message, guint64 protocol_features,
                            GError **error);
 
+/* Whether @message only says that the front-end is ready for faults: in postcopy
+ * it repeats the request that shared memory, with a zero in place of regions. */
+gboolean vd_message_is_postcopy_ack (const VdMessage *message);
+
 /* An empty message without descriptors. */
 void vd_message_init (VdMessage *message);
 

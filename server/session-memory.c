@@ -10,15 +10,29 @@
 
 #include "vring/fd.h"
 
-static void
-region_info (const VdWireRegion *wire, VdRegionInfo *ret)
+static VdRegionInfo
+region_info (const VdWireRegion *wire)
 {
-  *ret = (VdRegionInfo){
+  return (VdRegionInfo){
     .gpa = wire->gpa,
     .size = wire->size,
     .uva = wire->uva,
     .offset = wire->offset,
   };
+}
+
+/* Returns: (transfer full): @map with a region whose file is descriptor @i of the
+ * message, or NULL. */
+static VdMap *
+add_region (VdSession *session, VdMap *map, const VdWireRegion *wire, guint i,
+            GError **error)
+{
+  vd_autofd fd = vd_message_take_fd (&session->message, i);
+  const VdRegionInfo info = region_info (wire);
+
+  return session->postcopy_listening
+             ? vd_map_add_faulting (map, &info, fd, session->uffd, error)
+             : vd_map_add (map, &info, fd, error);
 }
 
 static VdHandled
@@ -52,6 +66,9 @@ publish_map (VdSession *session, VdMap *map, GError **error)
   if (next == NULL || !vd_session_rings_fit (session, next, error) ||
       !log_covers (session, next, error))
     return VD_FAILED;
+  if (session->postcopy_listening &&
+      session->message.header.request != VD_REM_MEM_REG)
+    return vd_session_postcopy_share (session, g_steal_pointer (&next), error);
   session->next_map = g_steal_pointer (&next);
   vd_session_post_memory (session, session->next_map);
   return vd_session_park (session, finish_map, error);
@@ -63,13 +80,11 @@ vd_session_set_mem_table (VdSession *session, GError **error)
   const VdWireMemTable *table = &session->message.payload.mem_table;
   g_autoptr (VdMap) map = vd_map_new ();
 
+  if (vd_message_is_postcopy_ack (&session->message))
+    return vd_session_postcopy_ack (session, error);
   for (guint i = 0; i < table->n_regions; i++) {
-    vd_autofd fd = vd_message_take_fd (&session->message, i);
-    VdRegionInfo info;
-    VdMap *next;
+    VdMap *next = add_region (session, map, &table->regions[i], i, error);
 
-    region_info (&table->regions[i], &info);
-    next = vd_map_add (map, &info, fd, error);
     if (next == NULL)
       return VD_FAILED;
     vd_map_unref (map);
@@ -81,20 +96,22 @@ vd_session_set_mem_table (VdSession *session, GError **error)
 VdHandled
 vd_session_add_mem_reg (VdSession *session, GError **error)
 {
-  vd_autofd fd = vd_message_take_fd (&session->message, 0);
-  VdRegionInfo info;
+  const VdWireRegion *region = &session->message.payload.mem_reg.region;
 
-  region_info (&session->message.payload.mem_reg.region, &info);
-  return publish_map (session, vd_map_add (session->map, &info, fd, error),
-                      error);
+  if (vd_message_is_postcopy_ack (&session->message))
+    return vd_session_postcopy_ack (session, error);
+  return publish_map (
+      session, add_region (session, session->map, region, 0, error), error);
 }
 
 VdHandled
 vd_session_rem_mem_reg (VdSession *session, GError **error)
 {
-  VdRegionInfo info;
+  const VdRegionInfo info =
+      region_info (&session->message.payload.mem_reg.region);
 
-  region_info (&session->message.payload.mem_reg.region, &info);
+  if (vd_message_is_postcopy_ack (&session->message))
+    return vd_session_postcopy_ack (session, error);
   return publish_map (session, vd_map_remove (session->map, &info, error),
                       error);
 }

@@ -71,6 +71,11 @@ struct VdSession {
   VdMap *next_map; /* what the pending MAP commands bring */
   int old_fd;      /* closed when the pending commands are done */
 
+  int uffd;                    /* of POSTCOPY_ADVISE; -1: none */
+  gboolean postcopy_listening; /* new memory raises faults there */
+  gboolean postcopy_unacked; /* map is not used before the front-end says so */
+  guint postcopy_hangup;     /* while listening: the connection's end */
+
   VdTransfer *transfer; /* of the device's state; NULL: none */
 
   gboolean shmem_asked; /* GET_SHMEM_CONFIG came */
@@ -126,6 +131,19 @@ VdHandled vd_session_set_mem_table (VdSession *session, GError **error);
 VdHandled vd_session_add_mem_reg (VdSession *session, GError **error);
 VdHandled vd_session_rem_mem_reg (VdSession *session, GError **error);
 VdHandled vd_session_set_log_base (VdSession *session, GError **error);
+
+/* session-postcopy.c */
+VdHandled vd_session_postcopy_advise (VdSession *session, GError **error);
+VdHandled vd_session_postcopy_listen (VdSession *session, GError **error);
+VdHandled vd_session_postcopy_end (VdSession *session, GError **error);
+/* Answers SET_MEM_TABLE or ADD_MEM_REG while listening.
+ * @map: (transfer full): with its regions */
+VdHandled
+vd_session_postcopy_share (VdSession *session, VdMap *map, GError **error);
+/* The front-end knows where all of the map lies. */
+VdHandled vd_session_postcopy_ack (VdSession *session, GError **error);
+/* Ends it.  @lost: what has not come will not */
+void vd_session_postcopy_stop (VdSession *session, gboolean lost);
 
 /* session-inflight.c */
 VdHandled vd_session_get_inflight (VdSession *session, GError **error);

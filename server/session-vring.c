@@ -27,6 +27,8 @@ on_broken (VdQueue *queue, const char *reason, gpointer owner)
 
   vring->broken = TRUE;
   session->n_broken++;
+  if (session->closing)
+    return; /* the log says why */
   vd_log_limited (&session->log, session->dev->id, "queue %u is broken: %s",
                   vring->index, reason);
 }
@@ -117,6 +119,11 @@ make_queue (VdVring *vring, GError **error)
     .owner = vring,
   };
 
+  if (session->postcopy_unacked) {
+    g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_KEEP,
+                 "memory that was shared for postcopy is not acked");
+    return NULL;
+  }
   if (!start_device (session, error))
     return NULL;
   if (vring->size > size_max) {

@@ -122,7 +122,10 @@ offered_protocol_features (const VdSession *session)
          (session->dev->ops->save != NULL
               ? G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_DEVICE_STATE
               : 0) |
-         (session->dev->shm_sizes != NULL ? SHMEM_FEATURES : 0);
+         (session->dev->shm_sizes != NULL ? SHMEM_FEATURES : 0) |
+         (vd_options_bool (session->dev->options, "postcopy")
+              ? G_GUINT64_CONSTANT (1) << VD_PROTOCOL_F_PAGEFAULT
+              : 0);
 }
 
 static VdHandled
@@ -191,6 +194,9 @@ handle (VdSession *session, GError **error)
     return reply_u64 (session, VD_MAP_REGIONS_MAX, error);
   case VD_ADD_MEM_REG: return vd_session_add_mem_reg (session, error);
   case VD_REM_MEM_REG: return vd_session_rem_mem_reg (session, error);
+  case VD_POSTCOPY_ADVISE: return vd_session_postcopy_advise (session, error);
+  case VD_POSTCOPY_LISTEN: return vd_session_postcopy_listen (session, error);
+  case VD_POSTCOPY_END: return vd_session_postcopy_end (session, error);
   case VD_GET_INFLIGHT_FD: return vd_session_get_inflight (session, error);
   case VD_SET_INFLIGHT_FD: return vd_session_set_inflight (session, error);
   case VD_SET_LOG_BASE: return vd_session_set_log_base (session, error);
@@ -354,6 +360,8 @@ session_end (VdSession *session)
 static void
 session_advance (VdSession *session)
 {
+  if (session->closing)
+    vd_session_postcopy_stop (session, TRUE); /* nobody brings pages any more */
   while (session->n_pending == 0 && session->finish != NULL)
     finish_parked (session);
   if (session->n_pending == 0 && session->closing)
@@ -438,7 +446,7 @@ vd_session_new (VdDevice *dev, int fd, VdSessionClosed closed,
   session->closed = closed;
   session->user_data = user_data;
   session->map = vd_map_new ();
-  session->old_fd = -1;
+  session->old_fd = session->uffd = -1;
   vd_message_init (&session->message);
   vd_log_limit_init (&session->log);
   vd_session_vrings_init (session);

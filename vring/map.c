@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "vring/file.h"
+#include "vring/userfault.h"
 
 #define THP_SIZE (G_GUINT64_CONSTANT (2) << 20)
 
@@ -24,7 +25,10 @@ typedef struct {
   ino_t ino;
   guint64 offset, size; /* as in VdRegionInfo */
   guint refs;
+  int uffd;       /* that raises its faults; -1: none, and it may be shared */
   VdGuard *guard; /* against truncation of the file */
+  guint8 *start;  /* of the whole pages, len bytes */
+  gsize len;
   guint8 *hva;    /* of the region's first byte */
   void *reserved; /* the mapping with its guard pages */
   gsize reserved_len;
@@ -100,7 +104,10 @@ mapping_new (const VdRegionInfo *info, int fd, const struct stat *st,
     .ino = st->st_ino,
     .offset = info->offset,
     .size = info->size,
+    .uffd = -1,
     .guard = guard,
+    .start = at,
+    .len = len,
     .hva = at + (info->offset - start),
     .reserved = reserved,
     .reserved_len = reserved_len,
@@ -126,9 +133,25 @@ mapping_unref (Mapping *mapping)
   g_free (mapping);
 }
 
-/* Returns: (transfer full): the mapping of @info, which may exist already. */
+/* Returns: a mapping of the same bytes that can be shared, or NULL. */
 static Mapping *
-mapping_get (const VdRegionInfo *info, int fd, GError **error)
+find_shared (const VdRegionInfo *info, const struct stat *st)
+{
+  for (GSList *l = all_mappings; l != NULL; l = l->next) {
+    Mapping *mapping = l->data;
+
+    if (mapping->dev == st->st_dev && mapping->ino == st->st_ino &&
+        mapping->offset == info->offset && mapping->size == info->size &&
+        mapping->uffd < 0 && !vd_guard_is_lost (mapping->guard))
+      return mapping;
+  }
+  return NULL;
+}
+
+/* Returns: (transfer full): the mapping of @info, which may exist already.
+ * @uffd: -1: none */
+static Mapping *
+mapping_get (const VdRegionInfo *info, int fd, int uffd, GError **error)
 {
   const char *wrong;
   struct stat st;
@@ -140,18 +163,39 @@ mapping_get (const VdRegionInfo *info, int fd, GError **error)
     refuse (error, info, wrong);
     return NULL;
   }
-  for (GSList *l = all_mappings; l != NULL; l = l->next) {
-    mapping = l->data;
-    if (mapping->dev == st.st_dev && mapping->ino == st.st_ino &&
-        mapping->offset == info->offset && mapping->size == info->size &&
-        !vd_guard_is_lost (mapping->guard))
-      return mapping_ref (mapping);
-  }
+  mapping = uffd < 0 ? find_shared (info, &st) : NULL;
+  if (mapping != NULL)
+    return mapping_ref (mapping);
   mapping = mapping_new (info, fd, &st, page, error);
   if (mapping == NULL)
     return NULL;
-  all_mappings = g_slist_prepend (all_mappings, mapping);
-  return mapping_ref (mapping);
+  all_mappings = g_slist_prepend (all_mappings, mapping_ref (mapping));
+  if (uffd >= 0 &&
+      !vd_userfault_register (uffd, mapping->start, mapping->len)) {
+    refuse (error, info, g_strerror (errno));
+    mapping_unref (mapping);
+    return NULL;
+  }
+  mapping->uffd = uffd;
+  return mapping;
+}
+
+void
+vd_map_end_faults (int uffd, gboolean lost)
+{
+  for (GSList *l = all_mappings; l != NULL; l = l->next) {
+    Mapping *mapping = l->data;
+
+    if (mapping->uffd != uffd)
+      continue;
+    mapping->uffd = -1;
+    if (!lost) {
+      vd_userfault_unregister (uffd, mapping->start, mapping->len);
+      continue;
+    }
+    vd_guard_lose (mapping->guard);
+    vd_userfault_abandon (uffd, mapping->start, mapping->len);
+  }
 }
 
 static VdMap *
@@ -218,13 +262,20 @@ check_ranges (const VdMap *map, const VdRegionInfo *info, GError **error)
 VdMap *
 vd_map_add (VdMap *map, const VdRegionInfo *info, int fd, GError **error)
 {
+  return vd_map_add_faulting (map, info, fd, -1, error);
+}
+
+VdMap *
+vd_map_add_faulting (VdMap *map, const VdRegionInfo *info, int fd, int uffd,
+                     GError **error)
+{
   Mapping *mapping;
   VdMap *next;
   guint at = 0;
 
   if (!check_ranges (map, info, error))
     return NULL;
-  mapping = mapping_get (info, fd, error);
+  mapping = mapping_get (info, fd, uffd, error);
   if (mapping == NULL)
     return NULL;
   next = map_alloc (map->n_regions + 1);

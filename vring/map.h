@@ -37,6 +37,19 @@ void vd_map_unref (VdMap *map); /* NULL is fine */
 VdMap *
 vd_map_add (VdMap *map, const VdRegionInfo *info, int fd, GError **error);
 
+/* The same for memory whose pages are still on their way (postcopy migration): a
+ * page that the file does not have yet is not made but raises a fault at @uffd
+ * (vring/userfault.h), and whoever touches it waits.  So CONTROL must not touch
+ * it.  The mapping is not shared, because it can have one such descriptor only.
+ * @uffd: open until vd_map_end_faults() */
+VdMap *vd_map_add_faulting (VdMap *map, const VdRegionInfo *info, int fd,
+                            int uffd, GError **error);
+
+/* CONTROL: ends the faults of all memory that was added with @uffd, in whatever
+ * maps.  @lost: FALSE: pages that are missing are made, as zeroes; TRUE: nobody
+ * will send them, and the memory is lost as if it had been truncated. */
+void vd_map_end_faults (int uffd, gboolean lost);
+
 /* Returns: (transfer full): @map without the region that has @info's gpa, uva
  * and size, or NULL with @error set. */
 VdMap *vd_map_remove (VdMap *map, const VdRegionInfo *info, GError **error);

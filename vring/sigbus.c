@@ -104,6 +104,13 @@ vd_guard_free (VdGuard *guard)
     atomic_store (&guard->start, 0);
 }
 
+void
+vd_guard_lose (VdGuard *guard)
+{
+  atomic_store (&guard->lost, true);
+  atomic_fetch_add (&generation, 1);
+}
+
 gboolean
 vd_guard_is_lost (const VdGuard *guard)
 {

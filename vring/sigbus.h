@@ -18,6 +18,10 @@ VdGuard *vd_guard_new (void *start, gsize len);
 /* CONTROL, before the mapping is removed; NULL is fine. */
 void vd_guard_free (VdGuard *guard);
 
+/* CONTROL: what is mapped will not be there when it is touched, for other causes
+ * than a truncation. */
+void vd_guard_lose (VdGuard *guard);
+
 /* Any thread: whether the mapping was lost. */
 gboolean vd_guard_is_lost (const VdGuard *guard);
 

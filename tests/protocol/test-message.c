@@ -47,6 +47,9 @@ static const Expected served[] = {
   { VD_SET_CONFIG, 12, 12, 0, 0, VD_PROTOCOL_F_CONFIG, FALSE },
   { VD_GET_INFLIGHT_FD, 20, 24, 0, 0, VD_PROTOCOL_F_INFLIGHT_SHMFD, TRUE },
   { VD_SET_INFLIGHT_FD, 20, 24, 1, 1, VD_PROTOCOL_F_INFLIGHT_SHMFD, FALSE },
+  { VD_POSTCOPY_ADVISE, 0, 0, 0, 0, VD_PROTOCOL_F_PAGEFAULT, TRUE },
+  { VD_POSTCOPY_LISTEN, 0, 0, 0, 0, VD_PROTOCOL_F_PAGEFAULT, FALSE },
+  { VD_POSTCOPY_END, 0, 0, 0, 0, VD_PROTOCOL_F_PAGEFAULT, TRUE },
   { VD_RESET_DEVICE, 0, 0, 0, 0, VD_PROTOCOL_F_RESET_DEVICE, FALSE },
   { VD_GET_MAX_MEM_SLOTS, 0, 0, 0, 0, VD_PROTOCOL_F_CONFIGURE_MEM_SLOTS, TRUE },
   { VD_ADD_MEM_REG, 40, 40, 1, 1, VD_PROTOCOL_F_CONFIGURE_MEM_SLOTS, FALSE },
@@ -115,11 +118,34 @@ test_size_is_exact (void)
     for (guint32 size = 0; size <= VD_PAYLOAD_MAX; size++) {
       VdMessage message = message_of (e->request, size, e->fds_min);
 
-      if (size >= e->size_min && size <= e->size_max)
+      if ((size >= e->size_min && size <= e->size_max) ||
+          vd_message_is_postcopy_ack (&message))
         assert_legal (&message, ALL_FEATURES);
       else
         assert_refused (&message, ALL_FEATURES, VD_MESSAGE_ERROR_SIZE);
     }
+  }
+}
+
+/* Requests that share memory, with a zero and no descriptor. */
+static void
+test_postcopy_acks_need_their_feature (void)
+{
+  const guint32 requests[] = { VD_SET_MEM_TABLE, VD_ADD_MEM_REG,
+                               VD_REM_MEM_REG };
+
+  for (guint i = 0; i < G_N_ELEMENTS (requests); i++) {
+    VdMessage message = message_of (requests[i], 8, 0);
+
+    message.payload.u64 = 0;
+    assert_legal (&message, BIT (VD_PROTOCOL_F_PAGEFAULT));
+    assert_refused (&message, ALL_FEATURES & ~BIT (VD_PROTOCOL_F_PAGEFAULT),
+                    VD_MESSAGE_ERROR_SIZE);
+    message.payload.u64 = 1;
+    g_assert_false (vd_message_is_postcopy_ack (&message));
+    message = message_of (requests[i], 8, 1);
+    message.payload.u64 = 0;
+    g_assert_false (vd_message_is_postcopy_ack (&message));
   }
 }
 
@@ -400,6 +426,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
 #define ADD(path, func) g_test_add_func ("/message/" path, func)
   ADD ("size", test_size_is_exact);
+  ADD ("postcopy-ack", test_postcopy_acks_need_their_feature);
   ADD ("fds", test_number_of_descriptors_is_exact);
   ADD ("feature", test_feature_must_be_acked);
   ADD ("reply", test_reply_or_ack);

@@ -40,10 +40,13 @@ messages_of_other_devices (VtAttack *a)
     guint32 id, size;
     guint n_fds;
   } messages[] = {
-    { VD_SEND_RARP, 8, 0 },        { VD_NET_SET_MTU, 8, 0 },
-    { VD_SET_VRING_ENDIAN, 8, 0 }, { VD_CLOSE_CRYPTO_SESSION, 8, 0 },
-    { VD_GPU_SET_SOCKET, 0, 1 },   { VD_GET_SHARED_OBJECT, 16, 0 },
-    { VD_POSTCOPY_LISTEN, 0, 0 },  { VD_CREATE_CRYPTO_SESSION, 2000, 0 },
+    { VD_SEND_RARP, 8, 0 },
+    { VD_NET_SET_MTU, 8, 0 },
+    { VD_SET_VRING_ENDIAN, 8, 0 },
+    { VD_CLOSE_CRYPTO_SESSION, 8, 0 },
+    { VD_GPU_SET_SOCKET, 0, 1 },
+    { VD_GET_SHARED_OBJECT, 16, 0 },
+    { VD_CREATE_CRYPTO_SESSION, 2000, 0 },
   };
   const guint8 payload[2000] = { 0 };
 
