@@ -522,17 +522,22 @@ finish (Parse *parse, GError **error)
   return TRUE;
 }
 
+static gboolean
+is_named (const char *path, const char *name)
+{
+  const char *slash = path != NULL ? strrchr (path, '/') : NULL;
+
+  return path != NULL && strcmp (slash != NULL ? slash + 1 : path, name) == 0;
+}
+
 gboolean
 vd_personality_applies (const char *name)
 {
-  const char *slash = name != NULL ? strrchr (name, '/') : NULL;
-
-  return name != NULL &&
-         strcmp (slash != NULL ? slash + 1 : name, "virtiofsd") == 0;
+  return is_named (name, "virtiofsd") || is_named (name, "virtiod-blk");
 }
 
-VdPersonality *
-vd_personality_new (int argc, char *const *argv, GError **error)
+static VdPersonality *
+virtiofsd_new (int argc, char *const *argv, GError **error)
 {
   g_autoptr (VdPersonality) personality = g_new0 (VdPersonality, 1);
   g_autoptr (GPtrArray) pairs = g_ptr_array_new_with_free_func (pair_free);
@@ -545,6 +550,14 @@ vd_personality_new (int argc, char *const *argv, GError **error)
       (personality->text == NULL && !finish (&parse, error)))
     return NULL;
   return g_steal_pointer (&personality);
+}
+
+VdPersonality *
+vd_personality_new (int argc, char *const *argv, GError **error)
+{
+  return argc > 0 && is_named (argv[0], "virtiod-blk")
+             ? vd_personality_blk_new (argc, argv, error)
+             : virtiofsd_new (argc, argv, error);
 }
 
 void

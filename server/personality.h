@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * personality.h - virtiod under the name of virtiofsd
+ * personality.h - virtiod under the name of virtiofsd, or as virtiod-blk
  *
  * Programs that start virtiofsd, the one in C or the one in Rust, get virtiod
  * when the name they call is a link to it.  The options of both are translated
@@ -23,14 +23,20 @@ typedef struct {
   guint64 n_files;    /* limit of open descriptors; 0: leave it */
 } VdPersonality;
 
-/* Whether the program was called as virtiofsd.  @name: argv[0], or NULL */
+/* Whether the program was called as virtiofsd or virtiod-blk.
+ * @name: argv[0], or NULL */
 gboolean vd_personality_applies (const char *name);
 
-/* Translates a command line of virtiofsd.
+/* Translates a command line of virtiofsd, or of virtiod-blk.
  * Returns: (transfer full): what it means, or NULL with @error set to one line
  * that names the option. */
 VdPersonality *vd_personality_new (int argc, char *const *argv, GError **error);
 void vd_personality_free (VdPersonality *personality); /* NULL is fine */
+
+/* The same of virtiod-blk only: the options that QEMU's conventions for
+ * vhost-user-blk back-ends name. */
+VdPersonality *
+vd_personality_blk_new (int argc, char *const *argv, GError **error);
 
 /* Applies what is about the process; afterwards notes are logged.  With
  * daemonize the caller's process waits here and ends with the status that
