@@ -4,7 +4,7 @@
  *
  * How libfuse is used, and why so:
  *
- * - Each queue has a session of its own, "mounted" on /dev/null.  libfuse has no
+ * - Each bench has a session of its own, "mounted" on /dev/null.  libfuse has no
  *   per-request pointer, but it has one for each session; and a session that is
  *   shared by threads pays for its lock.
  * - A session is fed an INIT of our own making and never the guest's: only the
@@ -33,11 +33,11 @@
 #include "devices/fs/ops.h"
 #include "vring/fd.h"
 
-/* The request that libfuse is decoding for its session's queue. */
+/* The request that libfuse is decoding at its session's bench. */
 static inline VdFsRequest *
 current (fuse_req_t fuse)
 {
-  return ((VdFsQueue *) fuse_req_userdata (fuse))->current;
+  return ((VdFsBench *) fuse_req_userdata (fuse))->current;
 }
 
 /* Ends libfuse's part of a request.  @r: what the operation returned */
@@ -350,7 +350,7 @@ mount_null (struct fuse_session *session, int null)
 }
 
 int
-vd_fs_engine_start (VdFsQueue *queue)
+vd_fs_engine_start (VdFsBench *bench)
 {
   static pthread_once_t once = PTHREAD_ONCE_INIT;
   char *argv[] = { (char *) "virtiod", NULL };
@@ -361,7 +361,7 @@ vd_fs_engine_start (VdFsQueue *queue)
   if (null < 0)
     return -errno;
   pthread_once (&once, set_log);
-  session = fuse_session_new (&args, &ops, sizeof ops, queue);
+  session = fuse_session_new (&args, &ops, sizeof ops, bench);
   fuse_opt_free_args (&args);
   if (session == NULL)
     return -ENOMEM;
@@ -375,16 +375,16 @@ vd_fs_engine_start (VdFsQueue *queue)
     fuse_session_destroy (session);
     return -EPROTO;
   }
-  queue->session = session;
+  bench->session = session;
   return 0;
 }
 
 void
-vd_fs_engine_stop (VdFsQueue *queue)
+vd_fs_engine_stop (VdFsBench *bench)
 {
-  if (queue->session != NULL)
-    fuse_session_destroy (queue->session);
-  queue->session = NULL;
+  if (bench->session != NULL)
+    fuse_session_destroy (bench->session);
+  bench->session = NULL;
 }
 
 void
@@ -394,7 +394,7 @@ vd_fs_engine_run (VdFsRequest *req)
 
   buf.mem = req->message->bytes;
   buf.size = req->message->len;
-  req->queue->current = req;
-  fuse_session_process_buf (req->queue->session, &buf);
-  req->queue->current = NULL;
+  req->bench->current = req;
+  fuse_session_process_buf (req->bench->session, &buf);
+  req->bench->current = NULL;
 }

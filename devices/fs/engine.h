@@ -2,15 +2,15 @@
  *
  * engine.h - libfuse's low-level library as the decoder of requests
  *
- * QUEUE.
+ * Any thread, each with a bench of its own.
  */
 #pragma once
 
 #include "devices/fs/request.h"
 
-/* Makes the queue's libfuse session.  Returns: 0 or -errno. */
-int vd_fs_engine_start (VdFsQueue *queue);
-void vd_fs_engine_stop (VdFsQueue *queue);
+/* Makes the bench's libfuse session.  Returns: 0 or -errno. */
+int vd_fs_engine_start (VdFsBench *bench);
+void vd_fs_engine_stop (VdFsBench *bench);
 
 /* Lets libfuse decode a validated message and call its operation; afterwards
  * the request is answered or deferred. */

@@ -23,6 +23,13 @@ typedef enum {
   VD_FS_CACHE_ALWAYS,   /* for ever: nobody else changes the files */
 } VdFsCache;
 
+/* Which requests run in threads of their own, beside READ and WRITE. */
+typedef enum {
+  VD_FS_OFFLOAD_AUTO, /* all, if a file system of another machine is involved */
+  VD_FS_OFFLOAD_ALWAYS,
+  VD_FS_OFFLOAD_NEVER,
+} VdFsOffload;
+
 /* Whether to offer what needs extended attributes. */
 typedef enum {
   VD_FS_NEVER,
@@ -36,9 +43,11 @@ typedef struct {
   guint32 ns;
 } VdFsTimeout;
 
+
 /* The user's wishes; constant after open(). */
 typedef struct {
   VdFsCache cache;
+  VdFsOffload offload;
   VdFsOffer acl, label;
   gboolean read_only, xattr, writeback, announce_submounts;
   VdFsTimeout entry, attr, negative;
@@ -65,9 +74,13 @@ typedef struct {
   VdFsReaper reaper;
   VdFsCounters *counters; /* n_queues of them */
 
+
   /* What INIT agreed on, or 0 before and after a session of the guest. */
   atomic_uint_fast64_t negotiated;
   pthread_mutex_t init_lock; /* one INIT or DESTROY at a time */
+
+  pthread_mutex_t bench_lock;
+  struct VdFsBench *benches; /* not in use, by bench_lock; serve.c */
 } VdFs;
 
 /* Set in negotiated during a session; no flag of INIT uses it. */
@@ -86,6 +99,16 @@ static inline guint64
 vd_fs_negotiated (const VdFs *fs)
 {
   return atomic_load_explicit (&fs->negotiated, memory_order_acquire);
+}
+
+/* Whether what may wait for another machine, or for long, has to be handed to
+ * other threads. */
+static inline gboolean
+vd_fs_may_hang (const VdFs *fs)
+{
+  return fs->policy.offload == VD_FS_OFFLOAD_ALWAYS ||
+         (fs->policy.offload == VD_FS_OFFLOAD_AUTO &&
+          vd_fs_pins_may_hang (&fs->inodes.pins));
 }
 
 /* Begins a session of the guest with @flags agreed on, or ends it (0).  Either

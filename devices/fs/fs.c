@@ -4,9 +4,9 @@
  *
  * Queue 0 is for what must never wait behind a request (FORGET, INTERRUPT); the
  * others take requests, any of them on any.  All share the export's tables.
- * One message's way: request.c copies its header, io.c answers READ and WRITE,
- * everything else is gathered, validated (validate.c), and decoded by libfuse
- * (engine.c) or by us (direct.c) into a call of ops-*.c.
+ * One message's way (serve.c): request.c copies its header, io.c answers READ
+ * and WRITE, everything else is gathered, validated (validate.c), and decoded by
+ * libfuse (engine.c) or by us (direct.c) into a call of ops-*.c.
  */
 #include "devices/fs/fs.h"
 
@@ -16,12 +16,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "devices/fs/engine.h"
 #include "devices/fs/entry.h"
 #include "devices/fs/keys.h"
 #include "devices/fs/ops.h"
+#include "devices/fs/serve.h"
 
 static_assert (offsetof (VdFs, parent) == 0, "VdDevice is cast to it");
+
+/* Threads of the pool: as many requests may wait for servers that hang before
+ * others wait for them. */
+#define MAX_THREADS 64
 
 /* The device's life. */
 
@@ -68,6 +72,7 @@ open_export (VdFs *fs, VdOptions *options, GError **error)
   vd_fs_handles_init (&fs->handles, &fs->budget);
   vd_fs_reaper_init (&fs->reaper);
   pthread_mutex_init (&fs->init_lock, NULL);
+  pthread_mutex_init (&fs->bench_lock, NULL);
   return TRUE;
 }
 
@@ -84,6 +89,7 @@ fs_open (VdOptions *options, GError **error)
     return NULL;
   }
   fs->parent.virtio_id = VIRTIO_ID_FS;
+  fs->parent.max_threads = MAX_THREADS;
   fs->parent.n_queues = (guint16) (1 + vd_options_uint (options, "queues"));
   fs->counters = g_aligned_alloc0 (fs->parent.n_queues, sizeof (VdFsCounters),
                                    sizeof (VdFsCounters));
@@ -103,6 +109,8 @@ fs_close (VdDevice *dev)
   vd_fs_jail_clear (&fs->jail);
   vd_fs_identity_clear (&fs->identity);
   pthread_mutex_destroy (&fs->init_lock);
+  vd_fs_serve_clear (fs);
+  pthread_mutex_destroy (&fs->bench_lock);
   g_aligned_free (fs->counters);
   g_free (fs);
 }
@@ -208,127 +216,15 @@ fs_dump (VdDevice *dev, GString *text)
 #undef LINE
 }
 
-/* Queues. */
-
-static void
-queue_free (VdFsQueue *queue)
-{
-  vd_fs_engine_stop (queue);
-  g_free (queue->message);
-  g_free (queue->dirents);
-  g_free (queue);
-}
-
-static int
-queue_start (VdQueue *ring, gpointer user_data)
-{
-  VdFs *fs = user_data;
-  VdFsQueue *queue = g_new0 (VdFsQueue, 1);
-  int r;
-
-  queue->fs = fs;
-  queue->queue = ring;
-  queue->worker = vd_queue_worker (ring);
-  queue->hiprio = vd_queue_index (ring) == 0;
-  queue->counters = &fs->counters[vd_queue_index (ring)];
-  queue->message = g_malloc (VD_FS_MESSAGE_MAX);
-  queue->dirents = g_malloc (VD_FS_DIRENTS);
-  r = vd_fs_cred_enter (fs->jail.proc);
-  if (r == 0)
-    r = vd_fs_engine_start (queue);
-  if (r < 0) {
-    queue_free (queue);
-    return r;
-  }
-  vd_queue_set_data (ring, queue);
-  return 0;
-}
-
-static void
-queue_stop (VdQueue *ring, gpointer user_data)
-{
-  queue_free (vd_queue_data (ring));
-}
-
-/* Returns: 0, or why the request is not served. */
-static int
-check (VdFsRequest *req, guint64 negotiated)
-{
-  guint flags = req->message->opcode->flags;
-
-  if (req->queue->hiprio && (flags & VD_FS_OP_HIPRIO) == 0)
-    return -EINVAL;
-  if (negotiated == 0 && (flags & VD_FS_OP_BEFORE_INIT) == 0)
-    return -EIO;
-  if (vd_fs_of (req)->policy.read_only && (flags & VD_FS_OP_CHANGES) != 0)
-    return -EROFS;
-  return 0;
-}
-
-static void
-dispatch (VdFsRequest *req, guint64 negotiated)
-{
-  VdFsMessage message;
-  int r = vd_fs_request_gather (req);
-
-  if (r == 0)
-    r = vd_fs_validate (req->queue->message, req->in.len, req->room, negotiated,
-                        &message);
-  if (r == -EINVAL)
-    vd_fs_count (&req->queue->counters->malformed);
-  req->message = &message;
-  if (r == 0)
-    r = check (req, negotiated);
-  if (r < 0)
-    vd_fs_reply_error (req, r);
-  else if ((message.opcode->flags & VD_FS_OP_ENGINE) != 0)
-    vd_fs_engine_run (req);
-  else
-    vd_fs_finish (req, vd_fs_direct (req));
-  if (req->state == VD_FS_NEW) /* libfuse saw a fault that we did not */
-    vd_fs_reply_error (req, -EIO);
-}
-
-static void
-serve (VdFsQueue *queue, VdChain *chain)
-{
-  VdFsRequest *req = vd_fs_request_begin (queue, chain);
-  guint64 negotiated = vd_fs_negotiated (queue->fs);
-
-  if (req == NULL)
-    return;
-  if (G_LIKELY (negotiated != 0 && !queue->hiprio)) {
-    if (req->in.opcode == VD_FUSE_READ) {
-      vd_fs_read (req);
-      return;
-    }
-    if (req->in.opcode == VD_FUSE_WRITE) {
-      vd_fs_write (req);
-      return;
-    }
-  }
-  dispatch (req, negotiated);
-}
-
-static void
-queue_handle (VdQueue *ring, VdChain **chains, guint n_chains,
-              gpointer user_data)
-{
-  VdFsQueue *queue = vd_queue_data (ring);
-
-  for (guint i = 0; i < n_chains; i++)
-    serve (queue, chains[i]);
-}
-
 const VdDeviceOps vd_fs_ops = {
   .kind = "fs",
   .help = "virtio-fs: a directory of this machine that the guest mounts",
   .keys = vd_fs_keys,
   .queue = {
     .request_size = sizeof (VdFsRequest),
-    .start = queue_start,
-    .stop = queue_stop,
-    .handle = queue_handle,
+    .start = vd_fs_serve_start,
+    .stop = vd_fs_serve_stop,
+    .handle = vd_fs_serve,
   },
   .check = vd_fs_keys_check,
   .open = fs_open,

@@ -213,7 +213,7 @@ transfer_how (const VdFsRequest *req)
                              memory_order_relaxed) &
        lesson) == 0)
     return NOWAIT;
-  return vd_fs_of (req)->jail.remote ? LATER : BLOCKING;
+  return vd_fs_may_hang (vd_fs_of (req)) ? LATER : BLOCKING;
 }
 
 static void

@@ -72,8 +72,8 @@ open_root (VdFsJail *jail, const char *source, const VdFsJailConfig *config,
   return TRUE;
 }
 
-static gboolean
-is_remote (int fd)
+gboolean
+vd_fs_jail_is_remote (int fd)
 {
   struct statfs st;
 
@@ -105,7 +105,7 @@ vd_fs_jail_open (VdFsJail *jail, const char *source,
   }
   if (!open_root (jail, source, config, error))
     return FALSE;
-  jail->remote = is_remote (jail->root);
+  jail->remote = vd_fs_jail_is_remote (jail->root);
   return TRUE;
 }
 

@@ -43,6 +43,9 @@ gboolean vd_fs_jail_open (VdFsJail *jail, const char *source,
 /* Safe on one whose opening failed, and twice. */
 void vd_fs_jail_clear (VdFsJail *jail);
 
+/* Whether the file system of @fd lies on another machine, or may wait for one. */
+gboolean vd_fs_jail_is_remote (int fd);
+
 /* Opens @name, a single component, in directory @parent, with O_PATH: without
  * following a link, opening a device or waiting.  ".." works in a CLONE only.
  * Returns: a descriptor or -errno. */

@@ -12,6 +12,10 @@ static const char *const offer_choices[] = { "never", "auto", "always", NULL };
 static const char *const jail_choices[] = { "auto", "clone", "live", "none",
                                             NULL };
 
+static const char *const offload_choices[] = { "auto", "always", "never",
+                                               NULL };
+
+
 const VdKey vd_fs_keys[] = {
   { .name = "source",
     .type = VD_KEY_PATH,
@@ -94,6 +98,12 @@ const VdKey vd_fs_keys[] = {
         "are opened again when they are needed; 0: a share of the process's",
     .min = 0,
     .max = 1u << 30 },
+  { .name = "offload",
+    .type = VD_KEY_ENUM,
+    .fallback = "auto",
+    .help = "run requests in threads of their own, so that one which hangs "
+            "delays no other; auto: where a network file system is involved",
+    .choices = offload_choices },
   { .name = "jail",
     .type = VD_KEY_ENUM,
     .fallback = "auto",
@@ -139,6 +149,7 @@ vd_fs_policy (const VdOptions *options)
 
   return (VdFsPolicy){
     .cache = cache,
+    .offload = choice (options, "offload", offload_choices),
     .acl = choice (options, "posix-acl", offer_choices),
     .label = choice (options, "security-label", offer_choices),
     .read_only = vd_options_bool (options, "read-only"),

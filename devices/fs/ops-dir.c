@@ -2,7 +2,7 @@
  *
  * ops-dir.c - opening and listing directories
  *
- * The host's entries are read into the queue's buffer and translated from there
+ * The host's entries are read into the bench's buffer and translated from there
  * straight into the guest's.  What does not fit stays in the buffer for the next
  * READDIR, which nearly always comes on the same queue and continues; if it does
  * not, the directory is sought to where the guest says.
@@ -59,32 +59,32 @@ vd_fs_op_opendir (VdFsRequest *req, guint64 nodeid)
   return 0;
 }
 
-/* Reads entries from @offset on into the queue's buffer.
+/* Reads entries from @offset on into the bench's buffer.
  * Returns: 0 or -errno; at the end of the directory the buffer is empty. */
 static int
-fill (VdFsQueue *queue, VdFsHandle *handle, guint64 fh, guint64 offset)
+fill (VdFsBench *bench, VdFsHandle *handle, guint64 fh, guint64 offset)
 {
   gint64 at = (gint64) offset;
   long n = -1;
 
   pthread_mutex_lock (&handle->dir_lock);
   if (handle->dir_offset == at || lseek (handle->fd, at, SEEK_SET) >= 0)
-    n = syscall (SYS_getdents64, handle->fd, queue->dirents, VD_FS_DIRENTS);
+    n = syscall (SYS_getdents64, handle->fd, bench->dirents, VD_FS_DIRENTS);
   if (n < 0)
     n = -errno;
   handle->dir_offset = n == 0 ? at : -1;
   for (long i = 0; i < n;) {
-    const HostEntry *host = (const HostEntry *) (void *) (queue->dirents + i);
+    const HostEntry *host = (const HostEntry *) (void *) (bench->dirents + i);
 
     handle->dir_offset = host->next;
     i += host->len;
   }
   pthread_mutex_unlock (&handle->dir_lock);
 
-  queue->dirent_at = 0;
-  queue->dirent_end = n > 0 ? (guint32) n : 0;
-  queue->dirent_fh = n >= 0 ? fh : 0;
-  queue->dirent_offset = offset;
+  bench->dirent_at = 0;
+  bench->dirent_end = n > 0 ? (guint32) n : 0;
+  bench->dirent_fh = n >= 0 ? fh : 0;
+  bench->dirent_offset = offset;
   return n < 0 ? (int) n : 0;
 }
 
@@ -154,12 +154,12 @@ emit (VdFsRequest *req, VdFsInode *dir, const HostEntry *host, gboolean plus,
 static gsize
 drain (VdFsRequest *req, VdFsInode *dir, gboolean plus, gsize left)
 {
-  VdFsQueue *queue = req->queue;
+  VdFsBench *bench = req->bench;
   gsize written = 0;
 
-  while (queue->dirent_at < queue->dirent_end) {
+  while (bench->dirent_at < bench->dirent_end) {
     const HostEntry *host =
-        (const HostEntry *) (void *) (queue->dirents + queue->dirent_at);
+        (const HostEntry *) (void *) (bench->dirents + bench->dirent_at);
     gsize len = encoded_len (host, plus);
 
     if (strlen (host->name) <= NAME_LEN_MAX) {
@@ -168,8 +168,8 @@ drain (VdFsRequest *req, VdFsInode *dir, gboolean plus, gsize left)
       emit (req, dir, host, plus, len);
       written += len;
     }
-    queue->dirent_at += host->len;
-    queue->dirent_offset = (guint64) host->next;
+    bench->dirent_at += host->len;
+    bench->dirent_offset = (guint64) host->next;
   }
   return written;
 }
@@ -179,25 +179,25 @@ static gssize
 list (VdFsRequest *req, VdFsInode *dir, VdFsHandle *handle, guint64 offset,
       gsize room, gboolean plus)
 {
-  VdFsQueue *queue = req->queue;
+  VdFsBench *bench = req->bench;
   guint64 fh = vd_fs_slot_id (&handle->slot);
   gsize written = 0;
   int r = 0;
 
-  if (queue->dirent_fh != fh || queue->dirent_offset != offset)
-    r = fill (queue, handle, fh, offset);
-  while (r == 0 && queue->dirent_end > 0) {
+  if (bench->dirent_fh != fh || bench->dirent_offset != offset)
+    r = fill (bench, handle, fh, offset);
+  while (r == 0 && bench->dirent_end > 0) {
     written += drain (req, dir, plus, room - written);
-    if (queue->dirent_at < queue->dirent_end) /* no more fits */
+    if (bench->dirent_at < bench->dirent_end) /* no more fits */
       return written > 0 ? (gssize) written : -EINVAL;
     /* A full answer is not worth another system call for its last bytes. */
     if (written > room / 2)
       break;
-    r = fill (queue, handle, fh, queue->dirent_offset);
+    r = fill (bench, handle, fh, bench->dirent_offset);
   }
   /* The end is told once from memory; who asks again may see new entries. */
   if (written == 0)
-    queue->dirent_fh = 0;
+    bench->dirent_fh = 0;
   return written > 0 ? (gssize) written : r;
 }
 

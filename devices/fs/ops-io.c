@@ -55,7 +55,8 @@ content_is_same (const VdFs *fs, VdFsInode *inode, int fd)
   VdFsStamp stamp;
   gint64 now_ns;
 
-  if (fs->jail.remote || vd_fs_statx (fd, "", 0, &stx) < 0)
+  if (vd_fs_pins_may_hang (&fs->inodes.pins) ||
+      vd_fs_statx (fd, "", 0, &stx) < 0)
     return FALSE;
   stamp = vd_fs_statx_stamp (&stx);
   clock_gettime (CLOCK_REALTIME_COARSE, &now);
@@ -346,7 +347,7 @@ vd_fs_op_flush (VdFsRequest *req, guint64 nodeid, guint64 fh)
 
   /* A local file system has nothing to say, and after this the guest no longer
    * asks at every close. */
-  if (!vd_fs_of (req)->jail.remote)
+  if (!vd_fs_pins_may_hang (&vd_fs_of (req)->inodes.pins))
     return -ENOSYS;
   r = task_handle (req, nodeid, fh, VD_FS_FILE);
   if (r < 0)

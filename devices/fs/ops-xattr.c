@@ -130,7 +130,7 @@ reply_value (VdFsRequest *req, guint32 size, gsize n)
   else if (n > size)
     return -ERANGE;
   else
-    vd_fs_reply (req, req->queue->message, n);
+    vd_fs_reply (req, req->bench->message, n);
   return 0;
 }
 
@@ -140,7 +140,7 @@ vd_fs_op_getxattr (VdFsRequest *req, guint64 nodeid, const char *name,
 {
   char path[VD_FS_FD_PATH_LEN], host[XATTR_NAME_MAX + 1];
   const VdFsIdentity *identity = &vd_fs_of (req)->identity;
-  guint8 *value = req->queue->message; /* of no use but for @name */
+  guint8 *value = req->bench->message; /* of no use but for @name */
   gboolean acl = vd_fs_acl_is_name (name);
   VdFsInode *inode;
   int r = begin (req, nodeid, name, host, &inode);
@@ -183,7 +183,7 @@ int
 vd_fs_op_listxattr (VdFsRequest *req, guint64 nodeid, guint32 size)
 {
   char path[VD_FS_FD_PATH_LEN];
-  char *names = (char *) req->queue->message;
+  char *names = (char *) req->bench->message;
   VdFsInode *inode;
   ssize_t n;
   int r = begin_list (req, nodeid, &inode);

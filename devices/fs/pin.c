@@ -71,6 +71,7 @@ vd_fs_pins_init (VdFsPins *pins, const VdFsJail *jail, guint64 mount)
   pthread_mutex_init (&pins->lock, NULL);
   if (jail == NULL)
     return;
+  atomic_init (&pins->may_hang, jail->remote);
   fd = open_mount (jail, jail->root);
   pins->by_handle = fd >= 0;
   pins->by_birth = vd_fs_statx (jail->root, "", 0, &stx) == 0 &&
@@ -126,8 +127,11 @@ vd_fs_pins_knows_mount (VdFsPins *pins, guint64 mount)
 void
 vd_fs_pins_add_mount (VdFsPins *pins, guint64 mount, int dir)
 {
-  if (pins->jail != NULL && !vd_fs_pins_knows_mount (pins, mount))
-    add_mount (pins, mount, open_mount (pins->jail, dir));
+  if (pins->jail == NULL || vd_fs_pins_knows_mount (pins, mount))
+    return;
+  if (vd_fs_jail_is_remote (dir))
+    atomic_store_explicit (&pins->may_hang, TRUE, memory_order_relaxed);
+  add_mount (pins, mount, open_mount (pins->jail, dir));
 }
 
 gboolean

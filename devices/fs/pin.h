@@ -19,6 +19,7 @@
 
 #include <glib.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "devices/fs/jail.h"
 #include "devices/fs/proof.h"
@@ -37,6 +38,8 @@ typedef struct {
   const VdFsJail *jail; /* NULL: nothing is ever parked */
   gboolean by_handle;   /* the root's mount has handles; constant */
   gboolean by_birth;    /* else it has times of birth; constant */
+
+  atomic_bool may_hang; /* a mount of another machine was seen */
 
   pthread_mutex_t lock;       /* guards all below */
   VdFsInode *oldest, *newest; /* that could be parked */
@@ -63,6 +66,13 @@ void vd_fs_pins_forget_mounts (VdFsPins *pins);
 /* Takes note of a mount, if it is a new one.  @dir: a directory on it */
 void vd_fs_pins_add_mount (VdFsPins *pins, guint64 mount, int dir);
 gboolean vd_fs_pins_knows_mount (VdFsPins *pins, guint64 mount);
+
+/* Whether system calls may have to wait for another machine. */
+static inline gboolean
+vd_fs_pins_may_hang (const VdFsPins *pins)
+{
+  return atomic_load_explicit (&pins->may_hang, memory_order_relaxed);
+}
 
 /* How files are parked: "file handles", "names" or "never". */
 const char *vd_fs_pins_how (const VdFsPins *pins);

@@ -38,19 +38,21 @@ vd_fs_request_begin (VdFsQueue *queue, VdChain *chain)
   vd_fs_count (&queue->counters->requests);
   req->chain = chain;
   req->queue = queue;
+  req->bench = &queue->bench;
   req->state = VD_FS_NEW;
+  req->malformed = req->abroad = FALSE;
   req->n_head = 0;
   req->room = 0;
   if (G_UNLIKELY (n < sizeof req->in)) {
-    vd_fs_count (&queue->counters->malformed);
-    vd_chain_complete (chain, 0);
+    req->malformed = TRUE;
+    vd_fs_reply_none (req);
     return NULL;
   }
   if (chain->in_len >= sizeof (VdFuseOutHeader))
     split_reply (req);
   if (G_UNLIKELY (req->in.len < sizeof req->in ||
                   req->in.len > chain->out_len)) {
-    vd_fs_count (&queue->counters->malformed);
+    req->malformed = TRUE;
     vd_fs_reply_error (req, -EINVAL);
     return NULL;
   }
@@ -60,7 +62,7 @@ vd_fs_request_begin (VdFsQueue *queue, VdChain *chain)
 int
 vd_fs_request_gather (VdFsRequest *req)
 {
-  guint8 *message = req->queue->message;
+  guint8 *message = req->bench->message;
   gsize first = sizeof req->in + sizeof req->args;
   guint32 len = req->in.len;
 
@@ -75,6 +77,31 @@ vd_fs_request_gather (VdFsRequest *req)
 
 /* The only place where a request ends. */
 static void
+end (VdFsRequest *req, int error, guint32 used)
+{
+  VdFsCounters *counters = req->queue->counters;
+
+  req->state = VD_FS_DONE;
+  if (req->abroad) {
+    req->error = error;
+    req->used = used;
+    return;
+  }
+  if (error < 0)
+    vd_fs_count (&counters->errors);
+  if (req->malformed)
+    vd_fs_count (&counters->malformed);
+  vd_chain_complete (req->chain, used);
+}
+
+void
+vd_fs_request_come_home (VdFsRequest *req)
+{
+  req->abroad = FALSE;
+  end (req, req->error, req->used);
+}
+
+static void
 complete (VdFsRequest *req, int error, gsize payload_len)
 {
   VdFuseOutHeader header = {
@@ -83,15 +110,12 @@ complete (VdFsRequest *req, int error, gsize payload_len)
     .unique = req->in.unique,
   };
 
-  req->state = VD_FS_DONE;
-  if (error < 0)
-    vd_fs_count (&req->queue->counters->errors);
   if (req->n_head == 0) { /* there is no place for an answer */
-    vd_chain_complete (req->chain, 0);
+    end (req, error, 0);
     return;
   }
   vd_iov_write (req->head, req->n_head, 0, &header, sizeof header);
-  vd_chain_complete (req->chain, header.len);
+  end (req, error, header.len);
 }
 
 void
@@ -130,8 +154,7 @@ vd_fs_reply_written (VdFsRequest *req, gsize len)
 void
 vd_fs_reply_none (VdFsRequest *req)
 {
-  req->state = VD_FS_DONE;
-  vd_chain_complete (req->chain, 0);
+  end (req, 0, 0);
 }
 
 /* Tasks. */
@@ -145,9 +168,8 @@ vd_fs_task_init (VdFsRequest *req)
 static VdFsRequest *
 request_of (VdOp *op)
 {
-  return (VdFsRequest *) op; /* its first member */
+  return VD_CONTAINER (op, VdFsRequest, op);
 }
-static_assert (offsetof (VdFsRequest, op) == 0, "VdOp is cast to it");
 
 /* POOL */
 static int
@@ -175,6 +197,10 @@ task_done (VdOp *op, int res)
 int
 vd_fs_task_run (VdFsRequest *req)
 {
+  if (req->abroad) {
+    task_done (&req->op, task_work (&req->op));
+    return 0;
+  }
   req->op.work = task_work;
   req->op.done = task_done;
   req->state = VD_FS_DEFERRED;

@@ -7,7 +7,8 @@
  * header is copied out of guest memory once and never read again; the used
  * length always equals the answer's own length, which newer guests verify.
  *
- * Threads: QUEUE, except what is marked POOL.
+ * Threads: QUEUE, except what is marked POOL; a request that is abroad
+ * (serve.h) belongs to a thread of the pool, which may call all of this.
  */
 #pragma once
 
@@ -49,6 +50,7 @@ struct VdFsRequest {
   VdOp op;
   VdChain *chain; /* in: what follows the reply's header */
   VdFsQueue *queue;
+  struct VdFsBench *bench; /* while it is worked on */
   VdFsState state;
   guint64 room; /* bytes that the reply may have beyond its header */
 
@@ -61,6 +63,11 @@ struct VdFsRequest {
   } args;
 
   VdFsMessage *message; /* the rest, while the request is dispatched */
+
+  gboolean malformed; /* against the protocol */
+  gboolean abroad; /* on a thread of the pool; answers wait until it is home */
+  gint32 error;    /* of the answer that waits */
+  guint32 used;    /* its length */
 
   /* Where the reply's header goes: 16 bytes in at most as many pieces. */
   guint32 n_head;
@@ -76,14 +83,10 @@ static_assert (offsetof (VdFsRequest, args) ==
                "the header and its arguments are copied together");
 static_assert (sizeof (VdFsRequest) <= 4096, "limit of VdQueueOps");
 
-/* What a queue's thread has to itself. */
-struct VdFsQueue {
-  VdFs *fs;
-  VdQueue *queue;
-  VdWorker *worker;
-  gboolean hiprio; /* the first queue: FORGET and INTERRUPT only */
-  VdFsCounters *counters;
-
+/* Where one request at a time is taken apart and worked on (serve.h). */
+typedef struct VdFsBench VdFsBench;
+struct VdFsBench {
+  VdFsBench *next;              /* in the export's stock */
   struct fuse_session *session; /* engine.c */
   VdFsRequest *current;         /* what libfuse is decoding */
   guint8 *message;              /* VD_FS_MESSAGE_MAX bytes */
@@ -94,6 +97,16 @@ struct VdFsQueue {
   guint32 dirent_at, dirent_end;
   guint64 dirent_fh;     /* whose it is, 0: nobody's */
   guint64 dirent_offset; /* of the entry at dirent_at */
+};
+
+/* What a queue's thread has to itself. */
+struct VdFsQueue {
+  VdFs *fs;
+  VdQueue *queue;
+  VdWorker *worker;
+  gboolean hiprio; /* the first queue: FORGET and INTERRUPT only */
+  VdFsCounters *counters;
+  VdFsBench bench;
 };
 
 /* Longest message except for data of WRITE: a name, a value of an extended
@@ -126,6 +139,9 @@ void vd_fs_reply_written (VdFsRequest *req, gsize len);
 /* For requests that have no answer. */
 void vd_fs_reply_none (VdFsRequest *req);
 
+/* QUEUE: gives the driver the answer of a request that was abroad. */
+void vd_fs_request_come_home (VdFsRequest *req);
+
 /* Sends @r if it is an error; how every operation that returns 0 or -errno
  * ends. */
 static inline void
@@ -137,5 +153,5 @@ vd_fs_finish (VdFsRequest *req, int r)
 
 /* Fills req->task with nothing; before its fields are set. */
 void vd_fs_task_init (VdFsRequest *req);
-/* Runs req->task in the pool.  Returns: 0, for the operation to return. */
+/* Runs req->task in the pool, or here if that is the pool.  Returns: 0, for the operation to return. */
 int vd_fs_task_run (VdFsRequest *req);

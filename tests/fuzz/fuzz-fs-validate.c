@@ -103,7 +103,7 @@ static int
 validate (VdFsRequest *req, guint64 negotiated)
 {
   guint32 len = req->in.len;
-  g_autofree guint8 *exact = g_memdup2 (req->queue->message, len);
+  g_autofree guint8 *exact = g_memdup2 (req->bench->message, len);
   VdFsMessage message;
   int r = vd_fs_validate (exact, len, req->room, negotiated, &message);
 
@@ -196,8 +196,8 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   static VdFsCounters counters;
   static VdFsQueue queue = { .counters = &counters };
 
-  if (queue.message == NULL)
-    queue.message = g_malloc (VD_FS_MESSAGE_MAX);
+  if (queue.bench.message == NULL)
+    queue.bench.message = g_malloc (VD_FS_MESSAGE_MAX);
   run ((FzInput){ data, size }, &queue);
   return 0;
 }

@@ -38,12 +38,14 @@ start_rings (VtFs *f, const VtFsConfig *config)
 static void
 serve (VtFs *f, const VtFsConfig *config)
 {
+  const char *offload = g_getenv ("VT_FS_OFFLOAD"); /* meson.build */
   const char *const *k = config->keys;
   g_autoptr (GError) error = NULL;
 
   f->guest = vt_guest_new (GUEST_LEN);
   f->rig =
-      vt_rig_open (f->guest, &vd_fs_ops, &error, "source", f->dir, "queues",
+      vt_rig_open (f->guest, &vd_fs_ops, &error, "source", f->dir, "offload",
+                   offload != NULL ? offload : "auto", "queues",
                    config->n_queues > 1 ? "2" : "1", k[0], k[1], k[2], k[3],
                    k[4], k[5], k[6], k[7], k[8], k[9], k[10], k[11], NULL);
   g_assert_no_error (error);
