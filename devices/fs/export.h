@@ -44,6 +44,15 @@ typedef struct {
 } VdFsTimeout;
 
 
+/* How what the guest knows is told to the other side of a migration. */
+typedef struct {
+  gboolean by_handle;      /* by file handles too, of which both sides' daemons
+                            * must make the same files */
+  gboolean verify;         /* paths are checked by handles */
+  gboolean abort_on_error; /* a file that is not there fails the migration,
+                            * rather than what the guest does with it */
+} VdFsMigration;
+
 /* The user's wishes; constant after open(). */
 typedef struct {
   VdFsCache cache;
@@ -51,6 +60,7 @@ typedef struct {
   VdFsOffer acl, label;
   gboolean read_only, xattr, writeback, announce_submounts;
   VdFsTimeout entry, attr, negative;
+  VdFsMigration migration;
 } VdFsPolicy;
 
 /* Counters of one queue, written by it alone and read by any thread; on a cache
@@ -74,6 +84,8 @@ typedef struct {
   VdFsReaper reaper;
   VdFsCounters *counters; /* n_queues of them */
 
+
+  guint n_lost; /* files that the last migration did not find; CONTROL */
 
   /* What INIT agreed on, or 0 before and after a session of the guest. */
   atomic_uint_fast64_t negotiated;

@@ -20,6 +20,7 @@
 #include "devices/fs/keys.h"
 #include "devices/fs/ops.h"
 #include "devices/fs/serve.h"
+#include "devices/fs/state.h"
 
 static_assert (offsetof (VdFs, parent) == 0, "VdDevice is cast to it");
 
@@ -206,6 +207,9 @@ fs_dump (VdDevice *dev, GString *text)
                           vd_fs_budget_limit (&fs->budget));
   g_string_append_printf (text, "kept without descriptor: by %s\n",
                           vd_fs_pins_how (&fs->inodes.pins));
+  if (fs->n_lost > 0)
+    g_string_append_printf (text, "not found after migration: %u\n",
+                            fs->n_lost);
 #define LINE(field)                                                            \
   g_string_append_printf (text, #field ": %" G_GUINT64_FORMAT "\n",            \
                           sum (fs, offsetof (VdFsCounters, field)))
@@ -230,5 +234,7 @@ const VdDeviceOps vd_fs_ops = {
   .open = fs_open,
   .close = fs_close,
   .reset = fs_reset,
+  .save = vd_fs_save,
+  .load = vd_fs_load,
   .dump = fs_dump,
 };

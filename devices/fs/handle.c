@@ -47,34 +47,18 @@ vd_fs_handles_bury (VdFsHandles *handles, guint32 list)
   vd_fs_slots_bury (&handles->slots, list);
 }
 
-/* Returns: (nullable): NULL with *@ret_r. */
-static VdFsHandle *
-handle_take (VdFsHandles *handles, int *ret_r)
+/* Makes @slot a handle.  Returns: its fh, or 0 if @slot is NULL. */
+static guint64
+publish (VdFsHandles *handles, VdFsSlot *slot, VdFsHandleKind kind,
+         guint64 nodeid, VdFsInode *inode, int fd)
 {
-  VdFsHandle *handle;
+  VdFsHandle *handle = (VdFsHandle *) slot;
+  guint64 fh;
 
-  if (!vd_fs_budget_take (handles->budget)) {
-    *ret_r = -ENFILE;
-    return NULL;
-  }
-  handle = (VdFsHandle *) vd_fs_slots_take (&handles->slots);
   if (handle == NULL) {
     vd_fs_budget_give (handles->budget);
-    *ret_r = -ENOMEM;
-  }
-  return handle;
-}
-
-int
-vd_fs_handles_add (VdFsHandles *handles, VdFsHandleKind kind, guint64 nodeid,
-                   VdFsInode *inode, int fd, guint64 *ret_fh)
-{
-  int r = 0;
-  VdFsHandle *handle = handle_take (handles, &r);
-
-  if (handle == NULL) {
     close (fd);
-    return r;
+    return 0;
   }
   handle->fd = fd;
   handle->kind = kind;
@@ -87,9 +71,36 @@ vd_fs_handles_add (VdFsHandles *handles, VdFsHandleKind kind, guint64 nodeid,
   atomic_store_explicit (&handle->lessons, 0, memory_order_relaxed);
   if (kind == VD_FS_DIR)
     pthread_mutex_init (&handle->dir_lock, NULL);
-  *ret_fh = vd_fs_slot_id (&handle->slot);
-  vd_fs_slots_publish (&handles->slots, &handle->slot, 1, FALSE);
-  return 0;
+  fh = vd_fs_slot_id (slot); /* another thread may release it at once */
+  vd_fs_slots_publish (&handles->slots, slot, 1, FALSE);
+  return fh;
+}
+
+int
+vd_fs_handles_add (VdFsHandles *handles, VdFsHandleKind kind, guint64 nodeid,
+                   VdFsInode *inode, int fd, guint64 *ret_fh)
+{
+  if (!vd_fs_budget_take (handles->budget)) {
+    close (fd);
+    return -ENFILE;
+  }
+  *ret_fh = publish (handles, vd_fs_slots_take (&handles->slots), kind, nodeid,
+                     inode, fd);
+  return *ret_fh != 0 ? 0 : -ENOMEM;
+}
+
+int
+vd_fs_handles_restore (VdFsHandles *handles, VdFsHandleKind kind,
+                       guint64 nodeid, VdFsInode *inode, int fd, guint64 fh)
+{
+  if (!vd_fs_budget_take (handles->budget)) {
+    close (fd);
+    return -ENFILE;
+  }
+  return publish (handles, vd_fs_slots_claim (&handles->slots, fh), kind,
+                  nodeid, inode, fd) != 0
+             ? 0
+             : -EINVAL;
 }
 
 int

@@ -71,6 +71,13 @@ int
 vd_fs_handles_add (VdFsHandles *handles, VdFsHandleKind kind, guint64 nodeid,
                    VdFsInode *inode, int fd, guint64 *ret_fh);
 
+/* CONTROL, without requests.  The same by an fh that another instance gave out;
+ * vd_fs_slots_rewind() came before the first.
+ * Returns: -EINVAL, too, if @fh cannot be or is taken. */
+int
+vd_fs_handles_restore (VdFsHandles *handles, VdFsHandleKind kind,
+                       guint64 nodeid, VdFsInode *inode, int fd, guint64 fh);
+
 /* @kinds: which VdFsHandleKind are expected
  * Returns: 0 and a referenced handle, or -EBADF. */
 int vd_fs_handles_get (VdFsHandles *handles, guint64 fh, guint64 nodeid,

@@ -29,8 +29,8 @@
  * umask, and says when the set-gid bit must go. */
 #define ACL (VD_FUSE_POSIX_ACL | VD_FUSE_DONT_MASK | VD_FUSE_SETXATTR_EXT)
 
-static guint64
-wanted (const VdFs *fs, guint64 offered)
+guint64
+vd_fs_init_wanted (const VdFs *fs, guint64 offered)
 {
   const VdFsPolicy *policy = &fs->policy;
   guint64 flags = ALWAYS;
@@ -94,7 +94,7 @@ vd_fs_op_init (VdFsRequest *req)
   offered = in.flags;
   if ((offered & VD_FUSE_INIT_EXT) != 0)
     offered |= (guint64) in.flags2 << 32;
-  flags = wanted (fs, offered);
+  flags = vd_fs_init_wanted (fs, offered);
   if (fs->policy.acl == VD_FS_ALWAYS && (flags & ACL) != ACL)
     return -EOPNOTSUPP;
   if (fs->policy.label == VD_FS_ALWAYS && (flags & VD_FUSE_SECURITY_CTX) == 0)

@@ -311,17 +311,15 @@ vd_fs_inodes_knows (VdFsInodes *inodes, const VdFsKey *key)
   return known;
 }
 
-/* Takes what @found has.
- * Returns: (nullable): an inode that nobody finds yet, or NULL with *@ret_r. */
+/* Makes @slot an inode that nobody finds yet, and takes what @found has.
+ * Returns: (nullable): it, or NULL if @slot is. */
 static VdFsInode *
-inode_new (VdFsInodes *inodes, VdFsFound *found, int *ret_r)
+inode_new (VdFsInodes *inodes, VdFsSlot *slot, VdFsFound *found)
 {
-  VdFsInode *inode = (VdFsInode *) vd_fs_slots_take (&inodes->slots);
+  VdFsInode *inode = (VdFsInode *) slot;
 
-  if (inode == NULL) {
-    *ret_r = -ENOMEM;
+  if (inode == NULL)
     return NULL;
-  }
   inode->fd = found->fd;
   inode->type = found->type;
   inode->key = found->key;
@@ -339,6 +337,17 @@ inode_new (VdFsInodes *inodes, VdFsFound *found, int *ret_r)
     vd_fs_pin_start (inode);
   found->fd = -1;
   return inode;
+}
+
+/* Lets others find @inode.  With the shard's lock. */
+static void
+inode_publish (VdFsInodes *inodes, VdFsShard *shard, guint64 hash,
+               VdFsInode *inode)
+{
+  gboolean parked = inode->fd < 0;
+
+  shard_insert (inodes, shard, hash, inode);
+  vd_fs_slots_publish (&inodes->slots, &inode->slot, 1, parked);
 }
 
 /* Whether the export can afford the descriptor of @found, parking others if it
@@ -369,21 +378,48 @@ vd_fs_inodes_add (VdFsInodes *inodes, VdFsFound *found, guint64 *ret_nodeid)
   }
   pthread_mutex_lock (&shard->lock);
   r = shard_match (shard, hash, found, &inode);
-  if (r == -ENOENT) {
-    r = affordable ? 0 : -ENFILE;
-    inode = affordable ? inode_new (inodes, found, &r) : NULL;
-    if (inode != NULL) {
-      gboolean parked = inode->fd < 0;
-
-      shard_insert (inodes, shard, hash, inode);
-      vd_fs_slots_publish (&inodes->slots, &inode->slot, 1, parked);
-    }
+  if (r == -ENOENT && !affordable)
+    r = -ENFILE;
+  else if (r == -ENOENT) {
+    inode = inode_new (inodes, vd_fs_slots_take (&inodes->slots), found);
+    r = inode != NULL ? 0 : -ENOMEM;
+    if (r == 0)
+      inode_publish (inodes, shard, hash, inode);
   }
   if (r == 0)
     *ret_nodeid = count_lookup (inode, found);
   pthread_mutex_unlock (&shard->lock);
   if (r != -EAGAIN)
     vd_clear_fd (&found->fd);
+  return r;
+}
+
+int
+vd_fs_inodes_restore (VdFsInodes *inodes, VdFsFound *found, guint64 nodeid,
+                      guint64 n_lookups)
+{
+  guint64 hash = key_hash (inodes, &found->key);
+  VdFsShard *shard = shard_of (inodes, hash);
+  VdFsInode *inode;
+  int r = 0;
+
+  if (!can_afford (inodes, found))
+    r = -ENFILE;
+  else if (vd_fs_inodes_knows (inodes, &found->key) ||
+           vd_fs_key_equal (&found->key, &inodes->root.key))
+    r = -EEXIST;
+  else {
+    inode =
+        inode_new (inodes, vd_fs_slots_claim (&inodes->slots, nodeid), found);
+    r = inode != NULL ? 0 : -EINVAL;
+  }
+  if (r == 0) {
+    pthread_mutex_lock (&shard->lock);
+    inode_publish (inodes, shard, hash, inode);
+    inode->n_lookups = n_lookups;
+    pthread_mutex_unlock (&shard->lock);
+  }
+  vd_clear_fd (&found->fd);
   return r;
 }
 

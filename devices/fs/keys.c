@@ -16,6 +16,10 @@ static const char *const offload_choices[] = { "auto", "always", "never",
                                                NULL };
 
 
+static const char *const migration_choices[] = { "find-paths", "file-handles",
+                                                 NULL };
+static const char *const on_error_choices[] = { "guest-error", "abort", NULL };
+
 const VdKey vd_fs_keys[] = {
   { .name = "source",
     .type = VD_KEY_PATH,
@@ -111,6 +115,23 @@ const VdKey vd_fs_keys[] = {
             "host's mounts, none: unchecked; auto: clone if permitted, else "
             "live",
     .choices = jail_choices },
+  { .name = "migration-mode",
+    .type = VD_KEY_ENUM,
+    .fallback = "find-paths",
+    .help = "how files are found on the other side: find-paths: by their "
+            "paths, file-handles: by file handles, too, which both sides must "
+            "have in common",
+    .choices = migration_choices },
+  { .name = "migration-verify-handles",
+    .type = VD_KEY_BOOL,
+    .fallback = "no",
+    .help = "check paths by file handles on the other side" },
+  { .name = "migration-on-error",
+    .type = VD_KEY_ENUM,
+    .fallback = "guest-error",
+    .help = "if a file is not there after a migration: guest-error: the guest "
+            "gets errors for it, abort: the migration fails",
+    .choices = on_error_choices },
   { 0 },
 };
 
@@ -159,6 +180,12 @@ vd_fs_policy (const VdOptions *options)
     .entry = timeout (options, "entry-timeout", valid_s[cache]),
     .attr = timeout (options, "attr-timeout", valid_s[cache]),
     .negative = timeout (options, "negative-timeout", negative_s[cache]),
+    .migration = {
+      .by_handle = choice (options, "migration-mode", migration_choices) == 1,
+      .verify = vd_options_bool (options, "migration-verify-handles"),
+      .abort_on_error =
+          choice (options, "migration-on-error", on_error_choices) == 1,
+    },
   };
 }
 

@@ -22,6 +22,8 @@ void vd_fs_write (VdFsRequest *req);
 /* init.c */
 int vd_fs_op_init (VdFsRequest *req);
 int vd_fs_op_destroy (VdFsRequest *req);
+/* Returns: those flags of @offered that the policy agrees on. */
+guint64 vd_fs_init_wanted (const VdFs *fs, guint64 offered);
 
 /* ops-name.c: names and what they stand for. */
 int vd_fs_op_lookup (VdFsRequest *req, guint64 parent, const char *name);

@@ -11,38 +11,41 @@ typedef union {
   guint8 bytes[sizeof (struct file_handle) + MAX_HANDLE_SZ];
 } Buffer;
 
-static inline const guint8 *
-proof_bytes (const VdFsProof *proof)
+const guint8 *
+vd_fs_proof_bytes (const VdFsProof *proof)
 {
   return proof->len > VD_FS_PROOF_FEW ? proof->many : proof->few;
+}
+
+int
+vd_fs_proof_set_handle (VdFsProof *proof, gint32 type, const void *bytes,
+                        gsize len)
+{
+  guint8 *to = proof->few;
+
+  *proof = (VdFsProof){ 0 };
+  if (len == 0)
+    return 0;
+  if (len > VD_FS_PROOF_FEW && (to = proof->many = g_try_malloc (len)) == NULL)
+    return -ENOMEM;
+  proof->kind = VD_FS_PROOF_HANDLE;
+  proof->len = (guint8) len;
+  proof->type = type;
+  memcpy (to, bytes, len);
+  return 0;
 }
 
 int
 vd_fs_proof_handle (int fd, const char *name, VdFsProof *ret)
 {
   Buffer buffer = { .handle = { .handle_bytes = MAX_HANDLE_SZ } };
-  guint8 *to = ret->few;
-  guint len;
   int mount;
 
   if (name_to_handle_at (fd, name, &buffer.handle, &mount, AT_EMPTY_PATH) < 0)
     return errno == EOVERFLOW ? -EOPNOTSUPP : -errno;
-  len = buffer.handle.handle_bytes;
-  *ret = (VdFsProof){
-    .kind = VD_FS_PROOF_HANDLE,
-    .len = (guint8) len,
-    .type = buffer.handle.handle_type,
-  };
-  if (len > VD_FS_PROOF_FEW) {
-    to = ret->many = g_try_malloc (len);
-    if (to == NULL) {
-      ret->kind = VD_FS_PROOF_NONE;
-      ret->len = 0;
-      return -ENOMEM;
-    }
-  }
-  memcpy (to, buffer.handle.f_handle, len);
-  return 0;
+  return vd_fs_proof_set_handle (ret, buffer.handle.handle_type,
+                                 buffer.handle.f_handle,
+                                 buffer.handle.handle_bytes);
 }
 
 int
@@ -63,7 +66,7 @@ vd_fs_proof_equal (const VdFsProof *a, const VdFsProof *b)
 {
   return a->kind == b->kind && a->kind != VD_FS_PROOF_NONE &&
          a->type == b->type && a->len == b->len &&
-         memcmp (proof_bytes (a), proof_bytes (b), a->len) == 0;
+         memcmp (vd_fs_proof_bytes (a), vd_fs_proof_bytes (b), a->len) == 0;
 }
 
 void
@@ -83,7 +86,7 @@ vd_fs_proof_open (const VdFsProof *proof, int mount)
   };
   int fd;
 
-  memcpy (buffer.handle.f_handle, proof_bytes (proof), proof->len);
+  memcpy (buffer.handle.f_handle, vd_fs_proof_bytes (proof), proof->len);
   fd = open_by_handle_at (mount, &buffer.handle, O_PATH | O_CLOEXEC);
   return fd < 0 ? -errno : fd;
 }

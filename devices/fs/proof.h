@@ -8,8 +8,9 @@
  * CAP_DAC_READ_SEARCH) the time of birth tells one file from the next, and the
  * name under which it was last seen leads to it.
  *
- * Handles come from the kernel alone, never from a guest: one that was made up
- * would open files beyond the export.  Any thread.
+ * Handles come from the kernel, never from a guest: one that was made up would
+ * open files beyond the export (state-load.c takes that into account).  Any
+ * thread.
  */
 #pragma once
 
@@ -40,6 +41,15 @@ int vd_fs_proof_handle (int fd, const char *name, VdFsProof *ret);
 
 /* @stx: with STATX_BTIME.  Returns: 0 or -EOPNOTSUPP. */
 int vd_fs_proof_birth (const struct statx *stx, VdFsProof *ret);
+
+/* A handle that the kernel has given to another process.
+ * @len: at most 128, as proof->len; 0: none
+ * Returns: 0 or -ENOMEM. */
+int vd_fs_proof_set_handle (VdFsProof *proof, gint32 type, const void *bytes,
+                            gsize len);
+
+/* Returns: (transfer none): proof->len bytes. */
+const guint8 *vd_fs_proof_bytes (const VdFsProof *proof);
 
 gboolean vd_fs_proof_equal (const VdFsProof *a, const VdFsProof *b);
 void vd_fs_proof_clear (VdFsProof *proof); /* afterwards it is NONE */

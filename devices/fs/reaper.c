@@ -13,12 +13,18 @@ vd_fs_reaper_init (VdFsReaper *reaper)
 }
 
 void
-vd_fs_reaper_clear (VdFsReaper *reaper)
+vd_fs_reaper_wait (VdFsReaper *reaper)
 {
   pthread_mutex_lock (&reaper->lock);
   while (reaper->running)
     pthread_cond_wait (&reaper->idle, &reaper->lock);
   pthread_mutex_unlock (&reaper->lock);
+}
+
+void
+vd_fs_reaper_clear (VdFsReaper *reaper)
+{
+  vd_fs_reaper_wait (reaper);
   pthread_cond_destroy (&reaper->idle);
   pthread_mutex_destroy (&reaper->lock);
 }

@@ -28,5 +28,8 @@ void vd_fs_reaper_init (VdFsReaper *reaper);
 /* Waits until all jobs are done. */
 void vd_fs_reaper_clear (VdFsReaper *reaper);
 
+/* Waits until all jobs so far are done. */
+void vd_fs_reaper_wait (VdFsReaper *reaper);
+
 /* Runs @job soon, or at once if no thread can be had. */
 void vd_fs_reaper_push (VdFsReaper *reaper, VdFsJob *job);

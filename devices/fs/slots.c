@@ -66,6 +66,7 @@ vd_fs_slots_init (VdFsSlots *slots, gsize object_size, guint32 max,
     .object_size = object_size,
     .dispose = dispose,
     .max = MIN (max, most - FIRST),
+    .first = 1, /* 0 is left out, so that no id is a small number */
   };
   pthread_mutex_init (&slots->lock, NULL);
 }
@@ -78,16 +79,16 @@ vd_fs_slots_clear (VdFsSlots *slots)
   pthread_mutex_destroy (&slots->lock);
 }
 
-/* Makes the memory of a new number.  Called with the lock. */
+/* Makes the memory of a number, and its first generation unless it has had one.
+ * Called with the lock. */
 static VdFsSlot *
-slot_new (VdFsSlots *slots)
+slot_make (VdFsSlots *slots, guint32 index)
 {
-  guint32 index = FIRST + slots->n_slots, at;
+  guint32 at, generation;
+  guint64 state;
   guint chunk = chunk_of (index, &at);
   VdFsSlot *slot;
 
-  if (slots->n_slots >= slots->max)
-    return NULL;
   if (atomic_load_explicit (&slots->chunks[chunk], memory_order_relaxed) ==
       NULL) {
     void *objects = calloc ((gsize) FIRST_CHUNK << chunk, slots->object_size);
@@ -97,13 +98,33 @@ slot_new (VdFsSlots *slots)
     atomic_store_explicit (&slots->chunks[chunk], objects,
                            memory_order_release);
   }
-  slots->n_slots++;
   slot = slot_at (slots, index);
   slot->index = index;
-  /* Generation 0 is left out, so that no id is a small number. */
-  atomic_store_explicit (&slot->state, state_make (1, DEAD),
+  slots->top = MAX (slots->top, index);
+  state = atomic_load_explicit (&slot->state, memory_order_relaxed);
+  generation = MAX (state_generation (state), slots->first);
+  atomic_store_explicit (&slot->state, state_make (generation, DEAD),
                          memory_order_relaxed);
   return slot;
+}
+
+/* Takes a new number.  Called with the lock. */
+static VdFsSlot *
+slot_new (VdFsSlots *slots)
+{
+  while (slots->n_slots < slots->max) {
+    guint32 index = FIRST + slots->n_slots;
+    const VdFsSlot *slot = slot_at (slots, index);
+
+    if (slot == NULL || slot->index == 0) {
+      VdFsSlot *made = slot_make (slots, index);
+
+      slots->n_slots += made != NULL;
+      return made;
+    }
+    slots->n_slots++; /* claimed before its turn */
+  }
+  return NULL;
 }
 
 VdFsSlot *
@@ -246,13 +267,10 @@ vd_fs_slots_kill (VdFsSlots *slots, VdFsSlot *slot)
 guint32
 vd_fs_slots_kill_all (VdFsSlots *slots)
 {
-  guint32 n, list = 0;
+  guint32 at = 0, list = 0;
+  guint64 id;
 
-  pthread_mutex_lock (&slots->lock);
-  n = slots->n_slots;
-  pthread_mutex_unlock (&slots->lock);
-  for (guint32 i = 0; i < n; i++) {
-    guint64 id = vd_fs_slot_id (slot_at (slots, FIRST + i));
+  while ((id = vd_fs_slots_next (slots, &at)) != 0) {
     VdFsSlot *slot = vd_fs_slots_get (slots, id);
 
     if (slot == NULL)
@@ -281,4 +299,80 @@ guint32
 vd_fs_slots_n_live (const VdFsSlots *slots)
 {
   return (guint32) atomic_load_explicit (&slots->n_live, memory_order_relaxed);
+}
+
+guint64
+vd_fs_slots_next (VdFsSlots *slots, guint32 *at)
+{
+  guint32 top;
+
+  pthread_mutex_lock (&slots->lock);
+  top = slots->top;
+  pthread_mutex_unlock (&slots->lock);
+  while (*at < top) {
+    const VdFsSlot *slot = slot_at (slots, ++*at);
+    guint64 state = slot == NULL ? DEAD
+                                 : atomic_load_explicit (&slot->state,
+                                                         memory_order_relaxed);
+
+    if (state != 0 && (state & DEAD) == 0)
+      return state_make (state_generation (state), *at);
+  }
+  return 0;
+}
+
+guint32
+vd_fs_slots_generation (VdFsSlots *slots)
+{
+  guint32 generation;
+
+  pthread_mutex_lock (&slots->lock);
+  generation = slots->first - 1;
+  for (guint32 i = FIRST; i <= slots->top; i++) {
+    const VdFsSlot *slot = slot_at (slots, i);
+
+    if (slot != NULL)
+      generation = MAX (generation, state_generation (atomic_load_explicit (
+                                        &slot->state, memory_order_relaxed)));
+  }
+  pthread_mutex_unlock (&slots->lock);
+  return generation != G_MAXUINT32 ? generation + 1 : 1;
+}
+
+void
+vd_fs_slots_rewind (VdFsSlots *slots, guint32 first)
+{
+  pthread_mutex_lock (&slots->lock);
+  assert (vd_fs_slots_n_live (slots) == 0);
+  while (slots->free != 0) {
+    VdFsSlot *slot = slot_at (slots, slots->free);
+
+    slots->free = slot->next;
+    slot->index = 0;
+  }
+  slots->n_slots = 0;
+  slots->top = 0;
+  slots->first = MAX (first, 1);
+  pthread_mutex_unlock (&slots->lock);
+}
+
+VdFsSlot *
+vd_fs_slots_claim (VdFsSlots *slots, guint64 id)
+{
+  guint32 index = (guint32) id;
+  VdFsSlot *slot;
+
+  if (index < FIRST || index > MIN (slots->max, VD_FS_SLOT_CLAIM_MAX) ||
+      id >> 32 == 0)
+    return NULL;
+  pthread_mutex_lock (&slots->lock);
+  slot = slot_at (slots, index);
+  if (slot != NULL && slot->index != 0)
+    slot = NULL;
+  else if ((slot = slot_make (slots, index)) != NULL)
+    atomic_store_explicit (&slot->state,
+                           state_make ((guint32) (id >> 32), DEAD),
+                           memory_order_relaxed);
+  pthread_mutex_unlock (&slots->lock);
+  return slot;
 }

@@ -26,11 +26,14 @@
 typedef struct {
   /* generation << 32 | dead << 31 | parked << 30 | references */
   atomic_uint_fast64_t state;
-  guint32 index; /* constant */
+  guint32 index; /* 0: its number was never taken */
   guint32 next;  /* in the list of free ones, or of dead ones */
 } VdFsSlot;
 
 #define VD_FS_SLOT_CHUNKS 26
+
+/* The highest number that may be claimed: memory is made up to it. */
+#define VD_FS_SLOT_CLAIM_MAX (1u << 20)
 
 typedef struct {
   gsize object_size;
@@ -38,7 +41,9 @@ typedef struct {
   void (*dispose) (VdFsSlot *slot); /* after the last put */
 
   pthread_mutex_t lock;
-  guint32 n_slots;             /* ever taken, by lock; numbers start at 1 */
+  guint32 n_slots;             /* numbers up to it were taken once, by lock */
+  guint32 top;                 /* the highest that was, by lock */
+  guint32 first;               /* generation of new numbers, by lock */
   guint32 free;                /* head of the list, 0: none, by lock */
   atomic_uint_fast32_t n_live; /* published and not killed */
 
@@ -106,6 +111,21 @@ guint32 vd_fs_slots_kill_all (VdFsSlots *slots);
 void vd_fs_slots_bury (VdFsSlots *slots, guint32 list);
 
 guint32 vd_fs_slots_n_live (const VdFsSlots *slots);
+
+/* Returns: the id of the first live object from number *@at on, which is moved
+ * behind it, or 0 if there is none.  *@at begins as 0. */
+guint64 vd_fs_slots_next (VdFsSlots *slots, guint32 *at);
+
+/* For ids that another instance gave out.  CONTROL, while nobody else uses the
+ * table.  rewind() makes all numbers free at once; no object may be live, or be
+ * held still.  From then on no object has a generation below @first, which is
+ * what vd_fs_slots_generation() of the other instance said: one above all that
+ * it gave out.  claim() then takes the number and generation of @id.
+ * Returns: (nullable): as vd_fs_slots_take(), or NULL also if @id is beyond
+ * VD_FS_SLOT_CLAIM_MAX, none that the table could have given out, or taken. */
+guint32 vd_fs_slots_generation (VdFsSlots *slots);
+void vd_fs_slots_rewind (VdFsSlots *slots, guint32 first);
+VdFsSlot *vd_fs_slots_claim (VdFsSlots *slots, guint64 id);
 
 #define VD_FS_SLOT_PARKED ((guint64) 1 << 30) /* in state; private */
 
