@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "tests/wire/hostile.h"
 
+#include <glib/gstdio.h>
 #include <linux/virtio_config.h>
 #include <string.h>
 
@@ -47,12 +48,16 @@ typedef struct {
 /* One test. */
 typedef struct {
   VtAttackFunc func;
-  VtRingFlags flags; /* of its ring */
+  const char *victim; /* device */
+  guint ring;         /* index */
+  VtRingFlags flags;  /* of the ring */
 } Test;
 
 /* One daemon for the whole program. */
 static struct {
-  VtDaemon *daemon; /* NULL: not started yet */
+  VtDaemon *daemon;   /* NULL: not started yet */
+  const char *victim; /* of the attack that runs */
+  gboolean has_folder;
   Client witness;
   VtUsage usage;       /* with the witness alone */
   guint n_guest_maps;  /* likewise */
@@ -165,6 +170,16 @@ use_victim (void)
 }
 
 static void
+add_folder (void)
+{
+  g_autofree char *folder = vt_daemon_path (world.daemon, "folder");
+
+  g_assert_no_errno (g_mkdir (folder, 0755));
+  vt_daemon_add (world.daemon, "folder", "fs", "source", folder, "tag",
+                 "folder", NULL);
+}
+
+static void
 world_start (void)
 {
   g_autofree char *victim = NULL, *witness = NULL;
@@ -176,6 +191,8 @@ world_start (void)
   vt_daemon_add (world.daemon, "victim", "blk", "image", victim, "queues",
                  queues, NULL);
   vt_daemon_add (world.daemon, "witness", "blk", "image", witness, NULL);
+  if (world.has_folder)
+    add_folder ();
   vt_daemon_setenv (world.daemon, "G_DEBUG", "fatal-criticals");
   vt_daemon_start (world.daemon);
   client_start (&world.witness, "witness");
@@ -230,8 +247,10 @@ run_attack (gconstpointer data)
     world_start ();
   attack.daemon = world.daemon;
   attack.guest = vt_guest_new (GUEST_SIZE);
-  attack.ring = vt_ring_new (attack.guest, 0, VT_ATTACK_RING, test->flags);
-  attack.fe = vt_daemon_connect (world.daemon, "victim");
+  attack.ring =
+      vt_ring_new (attack.guest, test->ring, VT_ATTACK_RING, test->flags);
+  world.victim = test->victim;
+  attack.fe = vt_daemon_connect (world.daemon, test->victim);
   test->func (&attack);
   vt_frontend_free (attack.fe);
   vt_ring_free (attack.ring);
@@ -240,24 +259,31 @@ run_attack (gconstpointer data)
 }
 
 static void
-add_test (const char *path, VtAttackFunc func, VtRingFlags flags)
+add_test (const char *path, Test test)
 {
-  Test *test = g_new (Test, 1);
-
-  *test = (Test){ func, flags };
-  g_test_add_data_func_full (path, test, run_attack, g_free);
+  g_test_add_data_func_full (path, g_memdup2 (&test, sizeof test), run_attack,
+                             g_free);
 }
 
 void
 vt_attack_add (const char *path, VtAttackFunc func)
 {
-  add_test (path, func, 0);
+  add_test (path, (Test){ .func = func, .victim = "victim" });
 }
 
 void
 vt_attack_add_packed (const char *path, VtAttackFunc func)
 {
-  add_test (path, func, VT_RING_PACKED);
+  add_test (
+      path,
+      (Test){ .func = func, .victim = "victim", .flags = VT_RING_PACKED });
+}
+
+void
+vt_attack_add_folder (const char *path, VtAttackFunc func)
+{
+  world.has_folder = TRUE;
+  add_test (path, (Test){ .func = func, .victim = "folder", .ring = 1 });
 }
 
 int
@@ -273,7 +299,7 @@ void
 vt_attack_reconnect (VtAttack *attack)
 {
   vt_frontend_free (attack->fe);
-  attack->fe = vt_daemon_connect (attack->daemon, "victim");
+  attack->fe = vt_daemon_connect (attack->daemon, world.victim);
 }
 
 void

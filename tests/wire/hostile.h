@@ -37,6 +37,9 @@ typedef enum {
 void vt_attack_add (const char *path, VtAttackFunc func);
 /* The same, but the attack's rings are packed. */
 void vt_attack_add_packed (const char *path, VtAttackFunc func);
+/* The same, but the victim is a shared folder, empty at first, and the ring is
+ * that of its requests. */
+void vt_attack_add_folder (const char *path, VtAttackFunc func);
 
 /* Runs them, after g_test_init(); main()'s result. */
 int vt_attack_main (void);
