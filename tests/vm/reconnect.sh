@@ -2,8 +2,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # reconnect.sh - the daemon as the side that connects, and a daemon that dies
-# under a guest's I/O and comes back
+# under a guest's I/O and comes back, VM_KILLS times in a row
+#
+# QEMU looks for the daemon once a second; User-Mode Linux, after it has gone,
+# never.
 . "$(dirname "$0")/lib.sh"
+
+: "${VM_KILLS:=50}"
 
 vm_need daemon qemu
 truncate -s 64M "$work/disk.img"
@@ -54,15 +59,49 @@ is_killed_and_back() {
 # The guest writes and compares all the time; it may wait, but not fail.
 io_begins() {
   guest qemu 'mkdir -p /mnt/disk; mke2fs -q -F -t ext4 /dev/$(disk disk)'
-  guest qemu 'mount -t ext4 /dev/$(disk disk) /mnt/disk && io_start /mnt/disk blk'
-  guest qemu 'await 20 "[ \$(io_rounds blk) -gt 2 ]"'
+  guest qemu 'mount -t ext4 /dev/$(disk disk) /mnt/disk'
+  guest qemu 'for i in 1 2; do mkdir /mnt/disk/$i && io_start /mnt/disk/$i blk$i; done'
+  io_goes_on
 }
 
+# Both loops finish a round that began after this call.
 io_goes_on() {
-  local rounds
-  rounds=$(guest qemu 'io_rounds blk')
-  guest qemu "await 30 '[ \$(io_rounds blk) -gt $((rounds + 3)) ]'"
-  guest qemu 'io_rounds blk && ! dmesg | grep -i "i/o error"'
+  guest qemu 'for i in 1 2; do
+    rounds=$(io_rounds blk$i) && await 30 "[ \$(io_rounds blk$i) -gt $((rounds + 1)) ]" || exit_status=1
+  done; [ -z "$exit_status" ]'
+}
+
+# Kills the daemon up to $1 times, each 0.2 to 1 s after the guest was served
+# again; $deaths says how often it was.
+die_often() {
+  for ((deaths = 0; deaths < $1; deaths++)); do
+    sleep "0.$((200 + RANDOM % 800))"
+    daemon_kill
+    daemon_start < <(devices '')
+    attempt io_goes_on
+    [ "$attempted" -eq 0 ] || break
+  done
+}
+
+# What the guest has written is as it was, and so is the file system.
+nothing_is_lost() {
+  guest qemu 'io_rounds blk1 && io_rounds blk2 && ! dmesg | grep -i "i/o error"'
+  guest qemu 'io_stop blk1; io_stop blk2; await 10 "umount /mnt/disk"'
+  e2fsck -fn "$work/disk.img"
+}
+
+# Rings of format $1, with QEMU's option $2, and $3 deaths.  QEMU reconnects
+# disks only, and takes up the requests where the ring says.
+survives() {
+  daemon_start < <(devices '')
+  qemu_start qemu -chardev "socket,id=disk,path=$work/disk.sock,reconnect=1" \
+    -device "vhost-user-blk-pci,chardev=disk,num-queues=1,$2"
+  check_or_bail "$1: a guest's I/O begins" io_begins
+  die_often "$3"
+  check "$1: its I/O goes on after each of $3 deaths of the daemon" same "$deaths" "$3" deaths
+  check "$1: nothing is lost" nothing_is_lost
+  guest_kill_all
+  finish_daemon
 }
 
 daemon_start < <(devices connect:)
@@ -72,14 +111,6 @@ check "QEMU is killed and back, the daemon connects again" is_killed_and_back
 guest_kill_all
 finish_daemon
 
-# QEMU reconnects disks only, and takes up the requests where the ring says.
-daemon_start < <(devices '')
-qemu_start qemu -chardev "socket,id=disk,path=$work/disk.sock,reconnect=1" \
-  -device vhost-user-blk-pci,chardev=disk,num-queues=1
-check_or_bail "a guest's I/O begins" io_begins
-for i in 1 2 3; do
-  daemon_kill
-  daemon_start < <(devices '')
-  check "the daemon dies and comes back, the guest's I/O goes on ($i)" io_goes_on
-done
+survives "split ring" packed=off "$VM_KILLS"
+survives "packed ring" packed=on $((VM_KILLS / 5))
 finish
