@@ -159,7 +159,7 @@ test_a_mistake_names_key_and_value (Fixture *f, gconstpointer data)
     { "serial", "123456789012345678901", "longer than 20 characters" },
     { "cache", "writebac", "did you mean 'writeback'?" },
     { "engine", "uring", "engine=uring: not one of auto, io_uring, threads" },
-    { "lock", "yes", "lock=yes: not one of auto, off" },
+    { "lock", "yes", "lock=yes: not one of off, auto, start" },
     { "imge", "x", "did you mean 'image'?" },
   };
 
