@@ -59,6 +59,7 @@ struct VdWorker {
   guint64 sleep_ns; /* until the next look at those */
   guint64 wake_ns;  /* vd_worker_wake_after(): the moment; 0: none */
   int epoll_fd;
+  int fixed_fd; /* vd_worker_fix_fd(): at index 0 of the ring's table; or -1 */
 #if VD_HAVE_URING
   struct io_uring ring;
 #endif
@@ -220,6 +221,23 @@ uring_disarm (VdWorker *worker, VdQueue *queue)
   return !queue->kick_armed;
 }
 
+void
+vd_worker_fix_fd (VdWorker *worker, int fd)
+{
+  if (worker->fixed_fd < 0 &&
+      io_uring_register_files (&worker->ring, &fd, 1) == 0)
+    worker->fixed_fd = fd;
+}
+
+void
+vd_worker_fix_sqe (VdWorker *worker, struct io_uring_sqe *sqe)
+{
+  if (sqe->fd != worker->fixed_fd)
+    return;
+  sqe->fd = 0;
+  sqe->flags |= IOSQE_FIXED_FILE;
+}
+
 struct io_uring_sqe *
 vd_worker_get_sqe (VdWorker *worker, VdOp *op)
 {
@@ -314,7 +332,7 @@ epoll_turn (VdWorker *worker, bool sleep)
   guint64 limit = sleep ? sleep_limit (worker) : 0;
   int timeout_ms = !sleep || worker->canceled != NULL ? 0
                    : limit == 0                       ? -1
-                   : (int) MIN (limit / 1000000 + 1, G_MAXINT);
+                                : (int) MIN (limit / 1000000 + 1, G_MAXINT);
   int n =
       epoll_wait (worker->epoll_fd, events, G_N_ELEMENTS (events), timeout_ms);
 
@@ -388,6 +406,9 @@ wait_clear (VdWorker *worker)
 {
 #if VD_HAVE_URING
   if (worker->has_uring) {
+    /* The ring itself ends later, and locks of the file with it. */
+    if (worker->fixed_fd >= 0)
+      io_uring_unregister_files (&worker->ring);
     io_uring_queue_exit (&worker->ring);
     return;
   }
@@ -497,7 +518,7 @@ static void *
 worker_thread (void *data)
 {
   VdWorker *worker = data;
-    wake_due (worker);
+  wake_due (worker);
 
   pthread_setname_np (pthread_self (), worker->name);
   wait_init (worker);
@@ -562,7 +583,7 @@ vd_worker_new (const char *name, VdPool *pool, gboolean force_poll,
   worker->pool = pool;
   worker->force_poll = force_poll;
   worker->sleep_ns = POLL_MIN_NS;
-  worker->epoll_fd = -1;
+  worker->epoll_fd = worker->fixed_fd = -1;
   worker->box = vd_mailbox_new ();
   r = worker->box == NULL ? errno : 0;
   if (r == 0) {

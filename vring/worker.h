@@ -36,6 +36,13 @@ gboolean vd_worker_has_uring (const VdWorker *worker);
  * the end of the thread's turn, with all others.  Never NULL. */
 struct io_uring_sqe *vd_worker_get_sqe (VdWorker *worker, VdOp *op);
 
+/* QUEUE, only if vd_worker_has_uring(): the kernel looks @fd up once and not for
+ * each submission that vd_worker_fix_sqe() is called for.  One descriptor a
+ * worker, which stays open as long; others are looked up as before. */
+void vd_worker_fix_fd (VdWorker *worker, int fd);
+/* QUEUE: after io_uring_prep_*(), on any descriptor. */
+void vd_worker_fix_sqe (VdWorker *worker, struct io_uring_sqe *sqe);
+
 /* QUEUE: op->work() runs on a thread of the device's pool, then op->done() on
  * this one.  For calls that io_uring lacks, or that may block. */
 void vd_worker_offload (VdWorker *worker, VdOp *op);

@@ -270,6 +270,8 @@ blk_queue_start (VdQueue *vq, gpointer user_data)
   vd_queue_set_data (vq, queue);
   if (blk->image->nbd != NULL)
     vd_nbd_open_port (blk->image->nbd, &queue->nbd, queue->worker);
+  else
+    vd_call_fix_fd (queue->worker, blk->image->fd);
   return vd_bounce_open (&queue->bounce, blk->image);
 }
 

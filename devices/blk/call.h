@@ -60,6 +60,9 @@ int vd_call_run (const VdCall *call);
  * DISCARD and ERASE, which io_uring lacks, go to the pool. */
 void vd_call_by_uring (VdWorker *worker, VdTask *task);
 
+/* QUEUE: makes calls on @fd, open as long as the worker, cheaper by io_uring. */
+void vd_call_fix_fd (VdWorker *worker, int fd);
+
 /* QUEUE: by a thread of the device's pool. */
 void vd_call_by_thread (VdWorker *worker, VdTask *task);
 

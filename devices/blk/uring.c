@@ -46,11 +46,22 @@ prepare (struct io_uring_sqe *sqe, const VdCall *call)
 void
 vd_call_by_uring (VdWorker *worker, VdTask *task)
 {
+  struct io_uring_sqe *sqe;
+
   if (task->call.kind == VD_CALL_DISCARD || task->call.kind == VD_CALL_ERASE) {
     vd_call_by_thread (worker, task);
     return;
   }
-  prepare (vd_worker_get_sqe (worker, &task->op), &task->call);
+  sqe = vd_worker_get_sqe (worker, &task->op);
+  prepare (sqe, &task->call);
+  vd_worker_fix_sqe (worker, sqe);
+}
+
+void
+vd_call_fix_fd (VdWorker *worker, int fd)
+{
+  if (vd_worker_has_uring (worker))
+    vd_worker_fix_fd (worker, fd);
 }
 
 gboolean
@@ -74,6 +85,11 @@ void
 vd_call_by_uring (VdWorker *worker, VdTask *task)
 {
   vd_call_by_thread (worker, task);
+}
+
+void
+vd_call_fix_fd (VdWorker *worker, int fd)
+{
 }
 
 gboolean

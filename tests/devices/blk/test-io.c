@@ -231,6 +231,50 @@ test_queues_do_not_disturb_each_other (gconstpointer data)
   vt_disk_tear_down (&f, NULL);
 }
 
+/* Returns: whether a ring of this process has a file of its own; -1 if the
+ * kernel does not say. */
+static int
+has_registered_file (void)
+{
+  g_autoptr (GDir) dir = g_dir_open ("/proc/self/fdinfo", 0, NULL);
+  const char *name;
+  int has = -1;
+
+  while (dir && (name = g_dir_read_name (dir))) {
+    g_autofree char *path = g_build_filename ("/proc/self/fdinfo", name, NULL);
+    g_autofree char *text = NULL;
+    const char *line;
+
+    if (!g_file_get_contents (path, &text, NULL, NULL))
+      continue;
+    line = strstr (text, "UserFiles:");
+    if (line)
+      has = MAX (has, line[strlen ("UserFiles:") + 1] == '1');
+  }
+  return has;
+}
+
+static void
+test_the_image_is_registered (void)
+{
+  VtDisk disk = { 0 }, *f = &disk;
+  guint8 sector[512];
+
+  if (!vd_call_check_uring (NULL)) {
+    g_test_skip ("no io_uring");
+    return;
+  }
+  vt_disk_init (f, FALSE);
+  vt_disk_start_with (f, "engine", "io_uring");
+  g_assert_cmpuint (vt_blk_read (f->ring, 0, sector, sizeof sector), ==,
+                    VIRTIO_BLK_S_OK);
+  if (has_registered_file () < 0)
+    g_test_skip ("this kernel does not tell of registered files");
+  else
+    g_assert_cmpint (has_registered_file (), ==, 1);
+  vt_disk_tear_down (f, NULL);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -242,5 +286,6 @@ main (int argc, char **argv)
                         test_a_block_device_is_a_disk);
   g_test_add_data_func ("/blk/device/4096", GUINT_TO_POINTER (4096),
                         test_a_block_device_is_a_disk);
+  g_test_add_func ("/blk/registered", test_the_image_is_registered);
   return g_test_run ();
 }
