@@ -44,6 +44,9 @@ const VdKey vd_blk_keys[] = {
     .min = VD_SECTOR,
     .max = G_MAXINT64,
     .flags = VD_KEY_LIVE },
+  { .name = "geometry",
+    .type = VD_KEY_STRING,
+    .help = "CYLINDERS,HEADS,SECTORS for firmware that asks; by default none" },
   { .name = "discard",
     .type = VD_KEY_BOOL,
     .fallback = "yes",
@@ -149,11 +152,37 @@ vd_blk_block_size (VdOptions *options)
              : 0;
 }
 
+/* Returns: whether @text is a number from 1 to @max. */
+static gboolean
+parse_count (const char *text, guint64 max, guint64 *ret)
+{
+  return g_ascii_string_to_unsigned (text, 10, 1, max, ret, NULL);
+}
+
+gboolean
+vd_blk_geometry (VdOptions *options, struct virtio_blk_geometry *ret)
+{
+  const char *text = vd_options_string (options, "geometry");
+  g_auto (GStrv) parts = g_strsplit (text != NULL ? text : "", ",", -1);
+  guint64 cylinders, heads, sectors;
+
+  if (g_strv_length (parts) != 3 ||
+      !parse_count (parts[0], G_MAXUINT16, &cylinders) ||
+      !parse_count (parts[1], G_MAXUINT8, &heads) ||
+      !parse_count (parts[2], G_MAXUINT8, &sectors))
+    return FALSE;
+  ret->cylinders = GUINT16_TO_LE ((guint16) cylinders);
+  ret->heads = (guint8) heads;
+  ret->sectors = (guint8) sectors;
+  return TRUE;
+}
+
 gboolean
 vd_blk_check (VdOptions *options, GError **error)
 {
   const char *serial = vd_options_string (options, "serial");
   guint size = vd_blk_block_size (options);
+  struct virtio_blk_geometry geometry;
 
   if ((size & (size - 1)) != 0) {
     vd_options_set_error (options, "block-size", error, "not a power of two");
@@ -162,6 +191,13 @@ vd_blk_check (VdOptions *options, GError **error)
   if (serial != NULL && strlen (serial) > VIRTIO_BLK_ID_BYTES) {
     vd_options_set_error (options, "serial", error, "longer than %d characters",
                           VIRTIO_BLK_ID_BYTES);
+    return FALSE;
+  }
+  if (vd_options_has (options, "geometry") &&
+      !vd_blk_geometry (options, &geometry)) {
+    vd_options_set_error (options, "geometry", error,
+                          "not three numbers with commas, at most 65535, 255 "
+                          "and 255");
     return FALSE;
   }
   if (!vd_lifetime_check (vd_options_string (options, "lifetime"))) {

@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <linux/virtio_blk.h>
+
 #include "devices/options.h"
 
 extern const VdKey vd_blk_keys[];
@@ -13,6 +15,9 @@ gboolean vd_blk_check (VdOptions *options, GError **error);
 
 /* Returns: which of its choices the VD_KEY_ENUM @name of vd_blk_keys has. */
 guint vd_blk_choice (VdOptions *options, const char *name);
+
+/* Returns: FALSE if none is set; @ret is then untouched. */
+gboolean vd_blk_geometry (VdOptions *options, struct virtio_blk_geometry *ret);
 
 /* Returns: bytes, 0 if the image decides. */
 guint vd_blk_block_size (VdOptions *options);

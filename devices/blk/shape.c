@@ -4,6 +4,7 @@
  * config space and serial number (virtio 1.3, 5.2.3 and 5.2.4)
  */
 #include "devices/blk/disk.h"
+#include "devices/blk/keys.h"
 
 #include <assert.h>
 #include <stddef.h>
@@ -54,7 +55,7 @@ fill_topology (const VdImage *image, struct virtio_blk_config *ret)
 }
 
 static void
-fill_config (VdBlk *blk, guint seg_max)
+fill_config (VdBlk *blk, VdOptions *options, guint seg_max)
 {
   const VdImage *image = blk->image;
   struct virtio_blk_config config = {
@@ -64,6 +65,7 @@ fill_config (VdBlk *blk, guint seg_max)
     .wce = blk->cache != VD_CACHE_WRITETHROUGH,
     .num_queues = GUINT16_TO_LE (blk->parent.n_queues),
   };
+  struct virtio_blk_geometry geometry;
 
   fill_topology (image, &config);
   if (blk->discard) {
@@ -82,6 +84,10 @@ fill_config (VdBlk *blk, guint seg_max)
     config.max_secure_erase_seg = GUINT32_TO_LE (VD_BLK_MAX_RANGES);
     config.secure_erase_sector_alignment =
         GUINT32_TO_LE (image->discard_align / VD_SECTOR);
+  }
+  if (vd_blk_geometry (options, &geometry)) {
+    blk->parent.features |= 1ull << VIRTIO_BLK_F_GEOMETRY;
+    memcpy (&config.geometry, &geometry, sizeof geometry);
   }
   vd_config_init (&blk->parent.config, CONFIG_LEN);
   vd_config_set (&blk->parent.config, 0, &config, CONFIG_LEN);
@@ -112,5 +118,5 @@ vd_blk_shape (VdBlk *blk, VdOptions *options)
 
   fill_serial (blk, vd_options_string (options, "serial"));
   blk->parent.features = offered_features (blk);
-  fill_config (blk, MIN (seg_max, MAX (room, 3) - 2));
+  fill_config (blk, options, MIN (seg_max, MAX (room, 3) - 2));
 }

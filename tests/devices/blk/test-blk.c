@@ -132,15 +132,20 @@ test_keys_shape_the_disk (Fixture *f, gconstpointer data)
   g_autoptr (GError) error = NULL;
   struct virtio_blk_config config;
 
-  f->rig = vt_rig_open (f->guest, &vd_blk_ops, &error, "image", f->path,
-                        "block-size", "4k", "queues", "3", "discard", "no",
-                        "cache", "writethrough", NULL);
+  f->rig =
+      vt_rig_open (f->guest, &vd_blk_ops, &error, "image", f->path,
+                   "block-size", "4k", "queues", "3", "discard", "no", "cache",
+                   "writethrough", "geometry", "1024,16,63", NULL);
   g_assert_no_error (error);
   config = vt_disk_config (f);
   g_assert_cmpuint (config.blk_size, ==, 4096);
   g_assert_cmpuint (config.physical_block_exp, ==, 0);
   g_assert_cmpuint (config.min_io_size, ==, 1);
   g_assert_cmpuint (config.num_queues, ==, 3);
+  g_assert_true (vt_disk_offers (f, VIRTIO_BLK_F_GEOMETRY));
+  g_assert_cmpuint (config.geometry.cylinders, ==, 1024);
+  g_assert_cmpuint (config.geometry.heads, ==, 16);
+  g_assert_cmpuint (config.geometry.sectors, ==, 63);
   g_assert_cmpuint (config.wce, ==, 0);
   g_assert_false (vt_disk_offers (f, VIRTIO_BLK_F_DISCARD));
   g_assert_true (vt_disk_offers (f, VIRTIO_BLK_F_WRITE_ZEROES));
@@ -156,6 +161,9 @@ test_a_mistake_names_key_and_value (Fixture *f, gconstpointer data)
   } cases[] = {
     { "block-size", "1000", "block-size=1000: not a power of two" },
     { "block-size", "8192", "block-size=8192: not bytes, 512 to 4096" },
+    { "geometry", "1,2", "geometry=1,2: not three numbers" },
+    { "geometry", "65536,1,1", "not three numbers" },
+    { "geometry", "1,0,1", "not three numbers" },
     { "serial", "123456789012345678901", "longer than 20 characters" },
     { "cache", "writebac", "did you mean 'writeback'?" },
     { "engine", "uring", "engine=uring: not one of auto, io_uring, threads" },
