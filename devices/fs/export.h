@@ -30,11 +30,11 @@ typedef enum {
   VD_FS_OFFLOAD_NEVER,
 } VdFsOffload;
 
-/* Whether to offer what needs extended attributes. */
+/* Whether to offer what not every guest and every host can. */
 typedef enum {
   VD_FS_NEVER,
-  VD_FS_AUTO,   /* if they are on, and both sides can */
-  VD_FS_ALWAYS, /* or else the guest's INIT fails */
+  VD_FS_AUTO,   /* if both sides can */
+  VD_FS_ALWAYS, /* or else the guest's INIT, or opening the device, fails */
 } VdFsOffer;
 
 /* How long an answer is valid, as FUSE wants it. */
@@ -42,7 +42,6 @@ typedef struct {
   guint64 s;
   guint32 ns;
 } VdFsTimeout;
-
 
 /* How what the guest knows is told to the other side of a migration. */
 typedef struct {
@@ -57,7 +56,7 @@ typedef struct {
 typedef struct {
   VdFsCache cache;
   VdFsOffload offload;
-  VdFsOffer acl, label;
+  VdFsOffer acl, label, landlock;
   gboolean read_only, xattr, writeback, announce_submounts;
   VdFsTimeout entry, attr, negative;
   VdFsMigration migration;
@@ -83,7 +82,6 @@ typedef struct {
   VdFsHandles handles;
   VdFsReaper reaper;
   VdFsCounters *counters; /* n_queues of them */
-
 
   guint n_lost; /* files that the last migration did not find; CONTROL */
 

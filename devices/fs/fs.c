@@ -18,6 +18,7 @@
 
 #include "devices/fs/entry.h"
 #include "devices/fs/keys.h"
+#include "devices/fs/lacks.h"
 #include "devices/fs/ops.h"
 #include "devices/fs/serve.h"
 #include "devices/fs/state.h"
@@ -77,9 +78,32 @@ open_export (VdFs *fs, VdOptions *options, GError **error)
   return TRUE;
 }
 
+/* Lets Landlock keep the threads inside, if it is there and wanted. */
+static gboolean
+restrict_threads (VdFs *fs, const VdOptions *options, GError **error)
+{
+  int r;
+
+  if (fs->policy.landlock == VD_FS_NEVER)
+    return TRUE;
+  r = vd_fs_jail_restrict (&fs->jail, fs->policy.read_only,
+                           fs->inodes.pins.by_handle);
+  if (r == 0 || fs->policy.landlock == VD_FS_AUTO)
+    return TRUE;
+  vd_options_set_error (options, "landlock", error, "%s",
+                        r == -EOPNOTSUPP
+                            ? "this kernel has no Landlock, or one that does "
+                              "not know file handles (errata 3)"
+                            : g_strerror (-r));
+  return FALSE;
+}
+
+static void fs_close (VdDevice *dev);
+
 static VdDevice *
 fs_open (VdOptions *options, GError **error)
 {
+  g_autofree char *lacks = NULL;
   VdFs *fs = g_new0 (VdFs, 1);
 
   fs->policy = vd_fs_policy (options);
@@ -94,6 +118,13 @@ fs_open (VdOptions *options, GError **error)
   fs->parent.n_queues = (guint16) (1 + vd_options_uint (options, "queues"));
   fs->counters = g_aligned_alloc0 (fs->parent.n_queues, sizeof (VdFsCounters),
                                    sizeof (VdFsCounters));
+  if (!restrict_threads (fs, options, error)) {
+    fs_close (&fs->parent);
+    return NULL;
+  }
+  lacks = vd_fs_lacks (fs);
+  if (lacks != NULL)
+    g_message ("%s: %s", vd_options_origin (options), lacks);
   set_config (&fs->parent, options);
   return &fs->parent;
 }
@@ -196,6 +227,8 @@ fs_dump (VdDevice *dev, GString *text)
   const VdFs *fs = (const VdFs *) dev;
 
   g_string_append_printf (text, "jail: %s\n", vd_fs_jail_name (fs->jail.kind));
+  g_string_append_printf (text, "landlock: %s\n",
+                          fs->jail.rules >= 0 ? "yes" : "no");
   g_string_append_printf (text, "mounted: %s\n",
                           vd_fs_negotiated (fs) != 0 ? "yes" : "no");
   g_string_append_printf (text, "inodes: %u\n",

@@ -10,6 +10,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "devices/fs/cred.h"
+#include "devices/fs/landlock.h"
 #include "vring/fd.h"
 
 #ifndef CIFS_SUPER_MAGIC
@@ -59,6 +61,7 @@ open_root (VdFsJail *jail, const char *source, const VdFsJailConfig *config,
     return FALSE;
   }
   jail->kind = auto_kind ? VD_FS_JAIL_LIVE : config->kind;
+  jail->lacks_clone = FALSE;
   if (auto_kind || config->kind == VD_FS_JAIL_CLONE)
     tree = open_clone (source, config, &why);
   if (tree >= 0) {
@@ -68,7 +71,8 @@ open_root (VdFsJail *jail, const char *source, const VdFsJailConfig *config,
   } else if (why != NULL && (!auto_kind || config->clone.uid_map != NULL)) {
     g_propagate_error (error, g_steal_pointer (&why));
     return FALSE;
-  }
+  } else
+    jail->lacks_clone = auto_kind;
   return TRUE;
 }
 
@@ -97,6 +101,7 @@ vd_fs_jail_open (VdFsJail *jail, const char *source,
                  const VdFsJailConfig *config, GError **error)
 {
   jail->root = -1;
+  jail->rules = -1;
   jail->proc = open ("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (jail->proc < 0) {
     g_set_error (error, G_IO_ERROR, g_io_error_from_errno (errno),
@@ -109,9 +114,27 @@ vd_fs_jail_open (VdFsJail *jail, const char *source,
   return TRUE;
 }
 
+int
+vd_fs_jail_restrict (VdFsJail *jail, gboolean read_only, gboolean by_handle)
+{
+  int rules = vd_fs_landlock_open (jail->root, read_only, by_handle);
+
+  jail->rules = rules < 0 ? -1 : rules;
+  return rules < 0 ? rules : 0;
+}
+
+int
+vd_fs_jail_enter (const VdFsJail *jail)
+{
+  int r = vd_fs_cred_enter (jail->proc);
+
+  return r < 0 || jail->rules < 0 ? r : vd_fs_landlock_enter (jail->rules);
+}
+
 void
 vd_fs_jail_clear (VdFsJail *jail)
 {
+  vd_clear_fd (&jail->rules);
   vd_clear_fd (&jail->root);
   vd_clear_fd (&jail->proc);
 }

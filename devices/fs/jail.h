@@ -28,10 +28,12 @@ typedef struct {
 } VdFsJailConfig;
 
 typedef struct {
-  VdFsJailKind kind; /* in force, never AUTO */
-  int root;          /* the export's root, O_PATH */
-  int proc;          /* "/proc/self/fd", O_PATH */
-  gboolean remote;   /* the root lies on another machine (NFS, SMB, ...) */
+  VdFsJailKind kind;    /* in force, never AUTO */
+  int root;             /* the export's root, O_PATH */
+  int proc;             /* "/proc/self/fd", O_PATH */
+  int rules;            /* of Landlock, or -1 */
+  gboolean lacks_clone; /* AUTO would have had CLONE */
+  gboolean remote;      /* the root lies on another machine (NFS, SMB, ...) */
 } VdFsJail;
 
 /* May block.  CONTROL.
@@ -39,6 +41,15 @@ typedef struct {
  * permitted here; @jail may be cleared in any case. */
 gboolean vd_fs_jail_open (VdFsJail *jail, const char *source,
                           const VdFsJailConfig *config, GError **error);
+
+/* Makes rules for the threads that enter the jail (landlock.h).
+ * Returns: 0 or -errno, and then they stay unrestricted.  CONTROL. */
+int
+vd_fs_jail_restrict (VdFsJail *jail, gboolean read_only, gboolean by_handle);
+
+/* Prepares the calling thread to serve: vd_fs_cred_enter(), and the rules.
+ * Returns: 0 or -errno. */
+int vd_fs_jail_enter (const VdFsJail *jail);
 
 /* Safe on one whose opening failed, and twice. */
 void vd_fs_jail_clear (VdFsJail *jail);

@@ -15,7 +15,6 @@ static const char *const jail_choices[] = { "auto", "clone", "live", "none",
 static const char *const offload_choices[] = { "auto", "always", "never",
                                                NULL };
 
-
 static const char *const migration_choices[] = { "find-paths", "file-handles",
                                                  NULL };
 static const char *const on_error_choices[] = { "guest-error", "abort", NULL };
@@ -115,6 +114,12 @@ const VdKey vd_fs_keys[] = {
             "host's mounts, none: unchecked; auto: clone if permitted, else "
             "live",
     .choices = jail_choices },
+  { .name = "landlock",
+    .type = VD_KEY_ENUM,
+    .fallback = "auto",
+    .help = "the kernel keeps the export's threads from opening anything else; "
+            "auto: if it can",
+    .choices = offer_choices },
   { .name = "migration-mode",
     .type = VD_KEY_ENUM,
     .fallback = "find-paths",
@@ -173,6 +178,7 @@ vd_fs_policy (const VdOptions *options)
     .offload = choice (options, "offload", offload_choices),
     .acl = choice (options, "posix-acl", offer_choices),
     .label = choice (options, "security-label", offer_choices),
+    .landlock = choice (options, "landlock", offer_choices),
     .read_only = vd_options_bool (options, "read-only"),
     .xattr = vd_options_bool (options, "xattr"),
     .writeback = vd_options_bool (options, "writeback"),

@@ -94,7 +94,7 @@ vd_fs_serve_start (VdQueue *ring, gpointer user_data)
   queue->worker = vd_queue_worker (ring);
   queue->hiprio = vd_queue_index (ring) == 0;
   queue->counters = &fs->counters[vd_queue_index (ring)];
-  r = vd_fs_cred_enter (fs->jail.proc);
+  r = vd_fs_jail_enter (&fs->jail);
   if (r == 0)
     r = bench_init (&queue->bench);
   if (r < 0) {
@@ -169,7 +169,7 @@ static int
 enter_once (VdFs *fs)
 {
   static _Thread_local const VdFs *entered;
-  int r = entered == fs ? 0 : vd_fs_cred_enter (fs->jail.proc);
+  int r = entered == fs ? 0 : vd_fs_jail_enter (&fs->jail);
 
   if (r == 0)
     entered = fs;
