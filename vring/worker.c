@@ -518,7 +518,6 @@ static void *
 worker_thread (void *data)
 {
   VdWorker *worker = data;
-  wake_due (worker);
 
   pthread_setname_np (pthread_self (), worker->name);
   wait_init (worker);
@@ -526,6 +525,7 @@ worker_thread (void *data)
     bool busy = vd_mailbox_drain (worker->box) > 0;
 
     busy |= epoll_end_canceled (worker);
+    wake_due (worker);
     busy |= turn_queues (worker);
     detach_stopped (worker);
     if (is_over (worker))
