@@ -41,6 +41,10 @@ const VdKey vd_common_keys[] = {
     .fallback = "no",
     .help = "offer postcopy migration, to a front-end that is trusted with "
             "all of this process" },
+  { .name = "iommu",
+    .type = VD_KEY_BOOL,
+    .fallback = "no",
+    .help = "offer ACCESS_PLATFORM, for front-ends that emulate an IOMMU" },
   { 0 },
 };
 

@@ -76,7 +76,7 @@ static const VdMessageRule rules[] = {
   R (SEND_RARP,                 U64,      0, 0, RARP,                ACK, NO),
   R (NET_SET_MTU,               U64,      0, 0, MTU,                 ACK, NO),
   R (SET_BACKEND_REQ_FD,        EMPTY,    1, 1, BACKEND_REQ,         ACK, YES),
-  R (IOTLB_MSG,                 IOTLB,    0, 0, BACKEND_REQ,         OWN, NO),
+  R (IOTLB_MSG,                 IOTLB,    0, 0, BACKEND_REQ,         OWN, YES),
   R (SET_VRING_ENDIAN,          STATE,    0, 0, CROSS_ENDIAN,        ACK, NO),
   R (GET_CONFIG,                WINDOW,   0, 0, CONFIG,              OWN, YES),
   R (SET_CONFIG,                WINDOW,   0, 0, CONFIG,              ACK, YES),

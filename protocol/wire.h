@@ -209,7 +209,11 @@ typedef struct {
   guint8 padding[6];
 } VdWireIotlb;
 static_assert (sizeof (VdWireIotlb) == 32, "IOTLB message");
-#define VD_IOTLB_SIZE_MIN 26 /* without the padding */
+#define VD_IOTLB_SIZE_MIN    26 /* without the padding */
+#define VD_IOTLB_MISS        1
+#define VD_IOTLB_UPDATE      2
+#define VD_IOTLB_INVALIDATE  3
+#define VD_IOTLB_ACCESS_FAIL 4
 
 /* SET_DEVICE_STATE_FD. */
 typedef struct {

@@ -198,10 +198,11 @@ const VdServices vd_session_services = {
 static void
 take_answer (VdSession *session, VdMessage *message)
 {
-  gboolean shmem = vd_session_shmem_answer (session, message);
+  gboolean other = vd_session_shmem_answer (session, message) ||
+                   vd_session_iotlb_answer (session, message);
 
   vd_message_clear (message);
-  if (shmem)
+  if (other)
     return;
   session->change_unacked = FALSE;
   if (session->change_pending)
@@ -241,6 +242,7 @@ vd_session_channel_clear (VdSession *session)
   g_clear_pointer (&session->channel, vd_connection_free);
   session->change_unacked = FALSE;
   vd_session_shmem_clear (session);
+  vd_session_iotlb_channel_lost (session);
 }
 
 VdHandled
@@ -264,5 +266,6 @@ vd_session_set_channel (VdSession *session, GError **error)
   if (session->change_pending)
     config_changed (session->dev);
   vd_session_shmem_ready (session);
+  vd_session_iotlb_ask (session);
   return VD_DONE;
 }

@@ -31,6 +31,9 @@ typedef struct {
   VdWorker *worker;       /* made for the first queue, kept for the next; maybe
                            * another ring's, VdDevice.n_workers */
   VdQueueCommand command; /* at most one is under way */
+  VdMiss miss;            /* what the queue, or its start, waits for */
+  gboolean asked;         /* the front-end was asked for that, ... */
+  gboolean answered;      /* ... and answered without an update */
 } VdVring;
 
 typedef struct VdTransfer VdTransfer;     /* session-state.c */
@@ -75,6 +78,10 @@ struct VdSession {
   gboolean postcopy_listening; /* new memory raises faults there */
   gboolean postcopy_unacked; /* map is not used before the front-end says so */
   guint postcopy_hangup;     /* while listening: the connection's end */
+
+  VdIotlb *iotlb; /* NULL: ACCESS_PLATFORM was never acked */
+  VdVring *asked; /* for whose miss the front-end has to answer, or NULL */
+  guint ask_from; /* whose turn it is to ask */
 
   VdTransfer *transfer; /* of the device's state; NULL: none */
 
@@ -125,6 +132,33 @@ void vd_session_post_memory (VdSession *session, VdMap *map);
 VdDirty *vd_session_dirty (const VdSession *session);
 gboolean
 vd_session_rings_fit (VdSession *session, const VdMap *map, GError **error);
+
+/* Ends the wait of a running queue; n_pending counts that. */
+void vd_session_post_retry (VdVring *vring, gboolean granted);
+/* Starts a ring that had no translation. */
+void vd_session_retry_start (VdVring *vring);
+/* Tells all running queues that these iova have no translation any more;
+ * n_pending counts them. */
+void
+vd_session_post_invalidate (VdSession *session, guint64 first, guint64 last);
+
+/* session-iotlb.c */
+VdHandled vd_session_iotlb_message (VdSession *session, GError **error);
+/* The translations of a new queue; NULL: its addresses are the guest's. */
+VdIotlb *vd_session_iotlb (const VdSession *session);
+/* Features were acked. */
+void vd_session_iotlb_features (VdSession *session);
+/* A ring waits for a translation. */
+void vd_session_miss (VdVring *vring, const VdMiss *miss);
+/* It does not any more. */
+void vd_session_iotlb_forget (VdVring *vring);
+/* There is a channel: asks for what rings wait for. */
+void vd_session_iotlb_ask (VdSession *session);
+void vd_session_iotlb_channel_lost (VdSession *session);
+/* Takes a message of the channel.  Returns: whether it answered a miss. */
+gboolean vd_session_iotlb_answer (VdSession *session, const VdMessage *message);
+/* At the end of a turn: believes refusals, if no update is on its way. */
+void vd_session_iotlb_settle (VdSession *session);
 
 /* session-memory.c */
 VdHandled vd_session_set_mem_table (VdSession *session, GError **error);

@@ -48,6 +48,12 @@ on_started (VdQueue *queue, const char *why, gpointer owner)
   vd_session_unpend (vring->session);
 }
 
+static void
+on_miss (VdQueue *queue, const VdMiss *miss, gpointer owner)
+{
+  vd_session_miss (owner, miss);
+}
+
 /* The first queue of a driver's life tells the device which features count. */
 static gboolean
 start_device (VdSession *session, GError **error)
@@ -111,6 +117,9 @@ make_queue (VdVring *vring, GError **error)
     .dirty = vd_session_dirty (session),
     .dirty_ring = vring->dirty_ring,
     .inflight = session->inflight,
+    .iotlb = vd_session_iotlb (session),
+    .miss = &vring->miss,
+    .on_miss = on_miss,
     .kick_fd = vring->kick_fd,
     .call = vring->call,
     .err = vring->err,
@@ -148,15 +157,32 @@ try_start (VdVring *vring, GError **error)
   if (vring->queue != NULL || !vring->started || !vring->enabled ||
       vring->broken || !vring->has_addr)
     return TRUE;
+  vd_session_iotlb_forget (vring);
   vring->queue = make_queue (vring, &local);
   if (vring->queue != NULL) {
     vring->session->n_pending++;
     vd_queue_attach (vring->queue, ring_worker (vring, NULL));
     return TRUE;
   }
+  if (vring->miss.access != 0) {
+    const VdMiss miss = vring->miss;
+
+    vd_session_miss (vring, &miss); /* it starts when that has come */
+    return TRUE;
+  }
   g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_KEEP,
                "ring %u cannot start: %s", vring->index, local->message);
   return FALSE;
+}
+
+void
+vd_session_retry_start (VdVring *vring)
+{
+  VdSession *session = vring->session;
+  g_autoptr (GError) error = NULL;
+
+  if (!try_start (vring, &error))
+    vd_log_limited (&session->log, session->dev->id, "%s", error->message);
 }
 
 /* After try_start(), when nothing is pending any more. */
@@ -219,6 +245,7 @@ stop_done (VdQueueCommand *command, int result)
 
   vring->base = vd_queue_base (vring->queue);
   g_clear_pointer (&vring->queue, vd_queue_free);
+  vd_session_iotlb_forget (vring);
   if (!vd_session_any_running (session))
     stop_device (session);
   command_done (command, result);
@@ -227,8 +254,15 @@ stop_done (VdQueueCommand *command, int result)
 static void
 stop (VdVring *vring)
 {
+  VdSession *session = vring->session;
+
   if (vring->queue != NULL)
     post (vring, VD_QUEUE_STOP, stop_done);
+  else if (vring->miss.access != 0) {
+    vd_session_iotlb_forget (vring);
+    if (session->device_started && !vd_session_any_running (session))
+      stop_device (session);
+  }
 }
 
 void
@@ -257,6 +291,27 @@ post_memory (VdVring *vring, VdMap *map)
   vring->command.dirty = dirty != NULL ? vd_dirty_ref (dirty) : NULL;
   vring->command.value = vring->dirty_ring;
   post (vring, VD_QUEUE_MEMORY, memory_done);
+}
+
+void
+vd_session_post_retry (VdVring *vring, gboolean granted)
+{
+  vring->command.value = granted;
+  post (vring, VD_QUEUE_RETRY, command_done);
+}
+
+void
+vd_session_post_invalidate (VdSession *session, guint64 first, guint64 last)
+{
+  for (guint i = 0; i < session->n_vrings; i++) {
+    VdVring *vring = &session->vrings[i];
+
+    if (vring->queue == NULL)
+      continue;
+    vring->command.first = first;
+    vring->command.last = last;
+    post (vring, VD_QUEUE_INVALIDATE, command_done);
+  }
 }
 
 VdDirty *

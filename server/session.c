@@ -106,7 +106,10 @@ vd_session_park (VdSession *session, VdFinish finish, GError **error)
 static guint64
 offered_features (const VdSession *session)
 {
-  return session->dev->features | TRANSPORT_FEATURES;
+  gboolean iommu = vd_options_bool (session->dev->options, "iommu");
+
+  return session->dev->features | TRANSPORT_FEATURES |
+         (guint64) iommu << VIRTIO_F_ACCESS_PLATFORM;
 }
 
 static guint64
@@ -142,6 +145,7 @@ set_features (VdSession *session, GError **error)
                     unknown);
   changed = session->features ^ (wanted & ~unknown);
   session->features = wanted & ~unknown;
+  vd_session_iotlb_features (session);
   if ((changed >> VD_F_LOG_ALL) & 1)
     vd_session_post_memory (session, session->map);
   /* A driver that binds anew may ack others before the old one's rings have all
@@ -220,6 +224,7 @@ handle (VdSession *session, GError **error)
   case VD_GET_CONFIG: return vd_session_get_config (session, error);
   case VD_SET_CONFIG: return vd_session_set_config (session, error);
   case VD_SET_BACKEND_REQ_FD: return vd_session_set_channel (session, error);
+  case VD_IOTLB_MSG: return vd_session_iotlb_message (session, error);
   case VD_GET_SHMEM_CONFIG: return vd_session_get_shmem_config (session, error);
   default:
     g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_KEEP,
@@ -250,6 +255,8 @@ answer_failure (VdSession *session, const GError *error)
   vd_log_limited (&session->log, session->dev->id, "%s", error->message);
   if (header->request == VD_GET_CONFIG)
     return vd_session_reply (session, NULL, 0, NULL) == VD_REPLIED;
+  if (header->request == VD_IOTLB_MSG)
+    return reply_u64 (session, 1, NULL) == VD_REPLIED;
   if (rule != NULL && rule->reply && rule->served)
     return FALSE; /* what it waits for has no form for an error */
   if (header->flags & VD_FLAG_NEED_REPLY)
@@ -328,6 +335,7 @@ session_free (VdSession *session)
   vd_map_unref (session->map);
   vd_dirty_unref (session->dirty);
   vd_inflight_unref (session->inflight);
+  vd_iotlb_free (session->iotlb);
   dev->services = NULL;
   dev->session = NULL;
   if (dev->ops->reset != NULL)
@@ -364,6 +372,7 @@ session_advance (VdSession *session)
     vd_session_postcopy_stop (session, TRUE); /* nobody brings pages any more */
   while (session->n_pending == 0 && session->finish != NULL)
     finish_parked (session);
+  vd_session_iotlb_settle (session);
   if (session->n_pending == 0 && session->closing)
     session_end (session);
   else
@@ -476,6 +485,9 @@ vd_session_dump (const VdSession *session, GString *text)
                           session->features, session->protocol_features,
                           vd_map_n_regions (session->map), session->n_messages,
                           session->n_refused, session->n_broken);
+  if (vd_session_iotlb (session) != NULL)
+    g_string_append_printf (text, "translations: %u\n",
+                            vd_iotlb_n_entries (session->iotlb));
   for (guint i = 0; i < session->n_vrings; i++) {
     const VdVring *vring = &session->vrings[i];
     VdQueueStats stats;
