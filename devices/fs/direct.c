@@ -37,10 +37,13 @@ batch_forget (VdFsRequest *req)
   return 0;
 }
 
-/* Nothing that we serve waits for ever, so there is nothing to cut short. */
+/* Only locks are waited for by choice. */
 static int
 interrupt (VdFsRequest *req)
 {
+  const VdFuseInterruptIn *args = req->message->args;
+
+  vd_fs_locks_interrupt (&vd_fs_of (req)->locks, args->unique);
   vd_fs_reply_none (req);
   return 0;
 }

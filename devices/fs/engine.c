@@ -165,7 +165,7 @@ do_releasedir (fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
 static void
 do_flush (fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-  end (fuse, vd_fs_op_flush (current (fuse), ino, fi->fh));
+  end (fuse, vd_fs_op_flush (current (fuse), ino, fi->fh, fi->lock_owner));
 }
 
 static void
@@ -264,6 +264,37 @@ do_copy_file_range (fuse_req_t fuse, fuse_ino_t ino, off_t offset,
   end (fuse, vd_fs_op_copy_file_range (req, ino, req->message->args));
 }
 
+static void
+do_getlk (fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi,
+          struct flock *lock)
+{
+  end (fuse,
+       vd_fs_op_getlk (current (fuse), ino, fi->fh, fi->lock_owner, lock));
+}
+
+static void
+do_setlk (fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi,
+          struct flock *lock, int waits)
+{
+  end (fuse, vd_fs_op_setlk (current (fuse), ino, fi->fh, fi->lock_owner, lock,
+                             waits != 0));
+}
+
+static void
+do_flock (fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi, int op)
+{
+  end (fuse, vd_fs_op_flock (current (fuse), ino, fi->fh, op));
+}
+
+static void
+do_ioctl (fuse_req_t fuse, fuse_ino_t ino, unsigned int command, void *arg,
+          struct fuse_file_info *fi, unsigned flags, const void *in,
+          size_t in_len, size_t out_len)
+{
+  end (fuse, vd_fs_op_ioctl (current (fuse), ino, fi->fh, command, flags, in,
+                             in_len, out_len));
+}
+
 static const struct fuse_lowlevel_ops ops = {
   .init = do_init,
   .lookup = do_lookup,
@@ -292,6 +323,10 @@ static const struct fuse_lowlevel_ops ops = {
   .listxattr = do_listxattr,
   .removexattr = do_removexattr,
   .access = do_access,
+  .getlk = do_getlk,
+  .setlk = do_setlk,
+  .flock = do_flock,
+  .ioctl = do_ioctl,
   .fallocate = do_fallocate,
   .lseek = do_lseek,
   .copy_file_range = do_copy_file_range,

@@ -13,6 +13,7 @@
 #include "devices/fs/identity.h"
 #include "devices/fs/inode.h"
 #include "devices/fs/jail.h"
+#include "devices/fs/lock.h"
 #include "devices/fs/reaper.h"
 
 /* How long the guest may believe what it has read. */
@@ -56,6 +57,8 @@ typedef struct {
 typedef struct {
   VdFsCache cache;
   VdFsOffload offload;
+  guint locks; /* VdFsLockKinds */
+  gboolean ioctl;
   VdFsOffer acl, label, landlock;
   gboolean read_only, xattr, writeback, announce_submounts;
   VdFsTimeout entry, attr, negative;
@@ -81,6 +84,7 @@ typedef struct {
   VdFsInodes inodes;
   VdFsHandles handles;
   VdFsReaper reaper;
+  VdFsLocks locks;
   VdFsCounters *counters; /* n_queues of them */
 
   guint n_lost; /* files that the last migration did not find; CONTROL */

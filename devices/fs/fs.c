@@ -73,6 +73,7 @@ open_export (VdFs *fs, VdOptions *options, GError **error)
   vd_fs_inodes_init (&fs->inodes, &fs->budget, &fs->jail, fs->jail.root, &key);
   vd_fs_handles_init (&fs->handles, &fs->budget);
   vd_fs_reaper_init (&fs->reaper);
+  vd_fs_locks_init (&fs->locks);
   pthread_mutex_init (&fs->init_lock, NULL);
   pthread_mutex_init (&fs->bench_lock, NULL);
   return TRUE;
@@ -134,6 +135,7 @@ fs_close (VdDevice *dev)
 {
   VdFs *fs = (VdFs *) dev;
 
+  vd_fs_locks_clear (&fs->locks);
   vd_fs_reaper_clear (&fs->reaper);
   vd_fs_handles_clear (&fs->handles);
   vd_fs_inodes_clear (&fs->inodes);
@@ -161,6 +163,7 @@ static void
 end_session (VdFs *fs, Remains *ret)
 {
   atomic_store_explicit (&fs->negotiated, 0, memory_order_release);
+  vd_fs_locks_reset (&fs->locks);
   ret->fs = fs;
   ret->handles = vd_fs_handles_reset (&fs->handles);
   ret->inodes = vd_fs_inodes_reset (&fs->inodes);
@@ -261,6 +264,7 @@ const VdDeviceOps vd_fs_ops = {
     .request_size = sizeof (VdFsRequest),
     .start = vd_fs_serve_start,
     .stop = vd_fs_serve_stop,
+    .drain = vd_fs_serve_drain,
     .handle = vd_fs_serve,
   },
   .check = vd_fs_keys_check,

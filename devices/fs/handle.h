@@ -32,7 +32,8 @@ typedef enum {
 
 typedef struct VdFsHandles VdFsHandles;
 
-typedef struct {
+typedef struct VdFsHandle VdFsHandle;
+struct VdFsHandle {
   VdFsSlot slot;
   int fd;
   VdFsHandleKind kind;
@@ -45,7 +46,7 @@ typedef struct {
   /* Directories: two READDIRs at once must not mix seek and read. */
   pthread_mutex_t dir_lock;
   gint64 dir_offset; /* where fd stands, -1: unknown; by dir_lock */
-} VdFsHandle;
+};
 
 struct VdFsHandles {
   VdFsSlots slots;

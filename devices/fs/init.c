@@ -37,6 +37,12 @@ vd_fs_init_wanted (const VdFs *fs, guint64 offered)
 
   if (policy->writeback)
     flags |= VD_FUSE_WRITEBACK_CACHE;
+  if ((policy->locks & VD_FS_LOCKS_POSIX) != 0)
+    flags |= VD_FUSE_POSIX_LOCKS;
+  if ((policy->locks & VD_FS_LOCKS_FLOCK) != 0)
+    flags |= VD_FUSE_FLOCK_LOCKS;
+  if (policy->ioctl)
+    flags |= VD_FUSE_HAS_IOCTL_DIR;
   if (policy->announce_submounts)
     flags |= VD_FUSE_SUBMOUNTS;
   if (fs->jail.kind == VD_FS_JAIL_CLONE) /* where ".." is safe */

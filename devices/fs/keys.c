@@ -12,6 +12,10 @@ static const char *const offer_choices[] = { "never", "auto", "always", NULL };
 static const char *const jail_choices[] = { "auto", "clone", "live", "none",
                                             NULL };
 
+/* By VdFsLockKinds. */
+static const char *const locks_choices[] = { "off", "flock", "posix", "all",
+                                             NULL };
+
 static const char *const offload_choices[] = { "auto", "always", "never",
                                                NULL };
 
@@ -101,6 +105,17 @@ const VdKey vd_fs_keys[] = {
         "are opened again when they are needed; 0: a share of the process's",
     .min = 0,
     .max = 1u << 30 },
+  { .name = "locks",
+    .type = VD_KEY_ENUM,
+    .fallback = "off",
+    .help = "make file locks on the host, where all who share the directory "
+            "see them; off: each guest has its own",
+    .choices = locks_choices },
+  { .name = "ioctl",
+    .type = VD_KEY_BOOL,
+    .fallback = "no",
+    .help = "let the guest see and set attributes such as immutable, and "
+            "project quotas (chattr, lsattr, xfs_io)" },
   { .name = "offload",
     .type = VD_KEY_ENUM,
     .fallback = "auto",
@@ -175,6 +190,8 @@ vd_fs_policy (const VdOptions *options)
 
   return (VdFsPolicy){
     .cache = cache,
+    .locks = choice (options, "locks", locks_choices),
+    .ioctl = vd_options_bool (options, "ioctl"),
     .offload = choice (options, "offload", offload_choices),
     .acl = choice (options, "posix-acl", offer_choices),
     .label = choice (options, "security-label", offer_choices),

@@ -305,8 +305,11 @@ int
 vd_fs_op_release (VdFsRequest *req, guint64 nodeid, guint64 fh,
                   VdFsHandleKind kind)
 {
-  int r = vd_fs_handles_release (&vd_fs_of (req)->handles, fh, nodeid, kind);
+  VdFs *fs = vd_fs_of (req);
+  int r = vd_fs_handles_release (&fs->handles, fh, nodeid, kind);
 
+  if (fs->policy.locks != 0)
+    vd_fs_locks_kick (&fs->locks);
   if (r == 0)
     vd_fs_reply (req, NULL, 0);
   return r;
@@ -341,17 +344,27 @@ work_flush (VdFsRequest *req)
 }
 
 int
-vd_fs_op_flush (VdFsRequest *req, guint64 nodeid, guint64 fh)
+vd_fs_op_flush (VdFsRequest *req, guint64 nodeid, guint64 fh,
+                guint64 lock_owner)
 {
+  VdFs *fs = vd_fs_of (req);
+  gboolean posix = (fs->policy.locks & VD_FS_LOCKS_POSIX) != 0;
   int r;
 
   /* A local file system has nothing to say, and after this the guest no longer
    * asks at every close. */
-  if (!vd_fs_pins_may_hang (&vd_fs_of (req)->inodes.pins))
+  if (!posix && !vd_fs_pins_may_hang (&fs->inodes.pins))
     return -ENOSYS;
   r = task_handle (req, nodeid, fh, VD_FS_FILE);
   if (r < 0)
     return r;
+  if (posix) /* as POSIX has it, whatever else the process has open */
+    vd_fs_locks_drop_owner (&fs->locks, nodeid, lock_owner);
+  if (!vd_fs_pins_may_hang (&fs->inodes.pins)) {
+    vd_fs_handles_put (req->task.handle);
+    vd_fs_reply (req, NULL, 0);
+    return 0;
+  }
   req->task.work = work_flush;
   req->task.finish = finish_empty;
   return vd_fs_task_run (req);

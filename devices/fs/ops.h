@@ -12,6 +12,8 @@
 #include "devices/fs/cred.h"
 #include "devices/fs/request.h"
 
+struct flock;
+
 /* direct.c: what is answered without libfuse, READ and WRITE aside. */
 int vd_fs_direct (VdFsRequest *req);
 
@@ -54,7 +56,8 @@ int
 vd_fs_op_tmpfile (VdFsRequest *req, guint64 parent, const VdFuseCreateIn *args);
 int vd_fs_op_release (VdFsRequest *req, guint64 nodeid, guint64 fh,
                       VdFsHandleKind kind);
-int vd_fs_op_flush (VdFsRequest *req, guint64 nodeid, guint64 fh);
+int vd_fs_op_flush (VdFsRequest *req, guint64 nodeid, guint64 fh,
+                    guint64 lock_owner);
 int vd_fs_op_fsync (VdFsRequest *req, guint64 nodeid, guint64 fh,
                     gboolean data_only, VdFsHandleKind kind);
 int vd_fs_op_fallocate (VdFsRequest *req, guint64 nodeid,
@@ -64,6 +67,19 @@ int vd_fs_op_lseek (VdFsRequest *req, guint64 nodeid, guint64 fh,
 int vd_fs_op_copy_file_range (VdFsRequest *req, guint64 nodeid,
                               const VdFuseCopyFileRangeIn *args);
 int vd_fs_op_syncfs (VdFsRequest *req, guint64 nodeid);
+
+/* lock.c */
+int vd_fs_op_flock (VdFsRequest *req, guint64 nodeid, guint64 fh,
+                    int op); /* LOCK_* of flock(2) */
+int vd_fs_op_getlk (VdFsRequest *req, guint64 nodeid, guint64 fh, guint64 owner,
+                    const struct flock *wanted);
+int vd_fs_op_setlk (VdFsRequest *req, guint64 nodeid, guint64 fh, guint64 owner,
+                    const struct flock *lock, gboolean waits);
+
+/* ops-ioctl.c */
+int
+vd_fs_op_ioctl (VdFsRequest *req, guint64 nodeid, guint64 fh, guint32 command,
+                guint32 flags, const void *in, gsize in_len, gsize out_len);
 
 /* ops-dir.c */
 int vd_fs_op_opendir (VdFsRequest *req, guint64 nodeid);

@@ -98,7 +98,10 @@ void
 vd_fs_request_come_home (VdFsRequest *req)
 {
   req->abroad = FALSE;
-  end (req, req->error, req->used);
+  if (req->state == VD_FS_DEFERRED)
+    req->at_home (req);
+  else
+    end (req, req->error, req->used);
 }
 
 static void

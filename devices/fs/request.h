@@ -66,8 +66,9 @@ struct VdFsRequest {
 
   gboolean malformed; /* against the protocol */
   gboolean abroad; /* on a thread of the pool; answers wait until it is home */
-  gint32 error;    /* of the answer that waits */
-  guint32 used;    /* its length */
+  void (*at_home) (VdFsRequest *req); /* if it was deferred abroad */
+  gint32 error;                       /* of the answer that waits */
+  guint32 used;                       /* its length */
 
   /* Where the reply's header goes: 16 bytes in at most as many pieces. */
   guint32 n_head;
@@ -76,6 +77,7 @@ struct VdFsRequest {
   union {
     VdFsTransfer transfer;
     VdFsTask task;
+    VdFsWait wait; /* lock.c */
   };
 };
 static_assert (offsetof (VdFsRequest, args) ==
@@ -106,6 +108,7 @@ struct VdFsQueue {
   VdWorker *worker;
   gboolean hiprio; /* the first queue: FORGET and INTERRUPT only */
   VdFsCounters *counters;
+  guint n_waiting; /* for locks */
   VdFsBench bench;
 };
 

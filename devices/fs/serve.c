@@ -111,6 +111,14 @@ vd_fs_serve_stop (VdQueue *ring, gpointer user_data)
   queue_free (vd_queue_data (ring));
 }
 
+void
+vd_fs_serve_drain (VdQueue *ring, gpointer user_data)
+{
+  VdFs *fs = user_data;
+
+  vd_fs_locks_drain (&fs->locks, vd_queue_data (ring));
+}
+
 /* The way of a message. */
 
 /* Returns: 0, or why the request is not served. */

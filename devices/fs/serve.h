@@ -16,6 +16,7 @@
 /* How VdDeviceOps.queue serves; user_data is the VdFs. */
 int vd_fs_serve_start (VdQueue *ring, gpointer user_data);
 void vd_fs_serve_stop (VdQueue *ring, gpointer user_data);
+void vd_fs_serve_drain (VdQueue *ring, gpointer user_data);
 void vd_fs_serve (VdQueue *ring, VdChain **chains, guint n_chains,
                   gpointer user_data);
 

@@ -62,11 +62,17 @@ static const VdFsOpcode opcodes[VD_FUSE_N_OPCODES] = {
   [VD_FUSE_RELEASEDIR] = { "RELEASEDIR", sizeof (VdFuseReleaseIn), 0, 0,
                            ENGINE },
   [VD_FUSE_FSYNCDIR] = { "FSYNCDIR", sizeof (VdFuseFsyncIn), 0, 0, ENGINE },
+  [VD_FUSE_GETLK] = { "GETLK", sizeof (VdFuseLkIn), sizeof (VdFuseLkOut), 0,
+                      ENGINE },
+  [VD_FUSE_SETLK] = { "SETLK", sizeof (VdFuseLkIn), 0, 0, ENGINE },
+  [VD_FUSE_SETLKW] = { "SETLKW", sizeof (VdFuseLkIn), 0, 0, ENGINE },
   [VD_FUSE_ACCESS] = { "ACCESS", sizeof (VdFuseAccessIn), 0, 0, ENGINE },
   [VD_FUSE_CREATE] = { "CREATE", sizeof (VdFuseCreateIn), ENTRY + OPEN, 1,
                        ENGINE | CHANGES | EXT },
   [VD_FUSE_INTERRUPT] = { "INTERRUPT", sizeof (VdFuseInterruptIn), 0, 0,
                           VD_FS_OP_NO_REPLY | VD_FS_OP_HIPRIO },
+  [VD_FUSE_IOCTL] = { "IOCTL", sizeof (VdFuseIoctlIn), sizeof (VdFuseIoctlOut),
+                      0, ENGINE },
   [VD_FUSE_DESTROY] = { "DESTROY", 0, 0, 0, VD_FS_OP_BEFORE_INIT },
   [VD_FUSE_BATCH_FORGET] = { "BATCH_FORGET", sizeof (VdFuseBatchForgetIn), 0, 0,
                              VD_FS_OP_NO_REPLY | VD_FS_OP_HIPRIO },
@@ -268,6 +274,11 @@ check_counts (guint32 opcode, const VdFsMessage *message)
     const VdFuseWriteIn *args = message->args;
 
     return args->size <= message->rest_len ? 0 : -EINVAL;
+  }
+  if (opcode == VD_FUSE_IOCTL) {
+    const VdFuseIoctlIn *args = message->args;
+
+    return args->in_size <= message->rest_len ? 0 : -EINVAL;
   }
   if (opcode == VD_FUSE_BATCH_FORGET) {
     const VdFuseBatchForgetIn *args = message->args;

@@ -136,6 +136,8 @@ typedef enum {
 #define VD_FUSE_WRITE_CACHE            (1u << 0) /* write_flags */
 #define VD_FUSE_WRITE_KILL_SUIDGID     (1u << 2)
 #define VD_FUSE_OPEN_KILL_SUIDGID      (1u << 0) /* OpenIn, CreateIn */
+#define VD_FUSE_IOCTL_COMPAT           (1u << 0) /* VdFuseIoctlIn.flags */
+#define VD_FUSE_IOCTL_UNRESTRICTED     (1u << 1)
 #define VD_FUSE_FSYNC_FDATASYNC        (1u << 0) /* fsync_flags */
 #define VD_FUSE_SETXATTR_ACL_KILL_SGID (1u << 0) /* setxattr_flags */
 #define VD_FUSE_ATTR_SUBMOUNT          (1u << 0) /* VdFuseAttr.flags */
@@ -409,6 +411,46 @@ typedef struct {
   guint32 padding;
 } VdFuseGetxattrIn; /* also LISTXATTR; the answer looks the same */
 static_assert (sizeof (VdFuseGetxattrIn) == 8, "fuse_getxattr_in");
+
+typedef struct {
+  guint64 start;
+  guint64 end;  /* inclusive; G_MAXINT64: to the end */
+  guint32 type; /* F_RDLCK, F_WRLCK, F_UNLCK */
+  guint32 pid;
+} VdFuseFileLock;
+static_assert (sizeof (VdFuseFileLock) == 24, "fuse_file_lock");
+
+typedef struct {
+  guint64 fh;
+  guint64 owner;
+  VdFuseFileLock lk;
+  guint32 lk_flags; /* bit 0: of flock(2) */
+  guint32 padding;
+} VdFuseLkIn; /* GETLK, SETLK and SETLKW */
+static_assert (sizeof (VdFuseLkIn) == 48, "fuse_lk_in");
+
+typedef struct {
+  VdFuseFileLock lk;
+} VdFuseLkOut;
+static_assert (sizeof (VdFuseLkOut) == 24, "fuse_lk_out");
+
+typedef struct {
+  guint64 fh;
+  guint32 flags; /* VD_FUSE_IOCTL_* */
+  guint32 cmd;
+  guint64 arg;
+  guint32 in_size; /* bytes that follow */
+  guint32 out_size;
+} VdFuseIoctlIn;
+static_assert (sizeof (VdFuseIoctlIn) == 32, "fuse_ioctl_in");
+
+typedef struct {
+  gint32 result;
+  guint32 flags;
+  guint32 in_iovs;
+  guint32 out_iovs;
+} VdFuseIoctlOut;
+static_assert (sizeof (VdFuseIoctlOut) == 16, "fuse_ioctl_out");
 
 typedef struct {
   guint32 mask;

@@ -38,7 +38,8 @@ start_rings (VtFs *f, const VtFsConfig *config)
 static void
 serve (VtFs *f, const VtFsConfig *config)
 {
-  const char *offload = g_getenv ("VT_FS_OFFLOAD"); /* meson.build */
+  const char *offload = /* meson.build sets the variable */
+      config->abroad ? "always" : g_getenv ("VT_FS_OFFLOAD");
   const char *const *k = config->keys;
   g_autoptr (GError) error = NULL;
 

@@ -15,6 +15,7 @@ typedef struct {
   const char *keys[VT_FS_KEYS * 2]; /* key, value, key, value, ... */
   gboolean no_init;                 /* the test sends INIT */
   gboolean force_poll;              /* without io_uring */
+  gboolean abroad;                  /* all in threads of the pool */
   guint n_queues;                   /* request queues, 0 for one */
 } VtFsConfig;
 

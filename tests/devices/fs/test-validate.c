@@ -59,6 +59,18 @@ static const Form forms[] = {
   { FUSE_READDIR, sizeof (struct fuse_read_in), 0, { 0 }, 0 },
   { FUSE_RELEASEDIR, sizeof (struct fuse_release_in), 0, { 0 }, 0 },
   { FUSE_FSYNCDIR, sizeof (struct fuse_fsync_in), 0, { 0 }, 0 },
+  { FUSE_GETLK,
+    sizeof (struct fuse_lk_in),
+    sizeof (struct fuse_lk_out),
+    { 0 },
+    0 },
+  { FUSE_SETLK, sizeof (struct fuse_lk_in), 0, { 0 }, 0 },
+  { FUSE_SETLKW, sizeof (struct fuse_lk_in), 0, { 0 }, 0 },
+  { FUSE_IOCTL,
+    sizeof (struct fuse_ioctl_in),
+    sizeof (struct fuse_ioctl_out),
+    { 0 },
+    64 },
   { FUSE_ACCESS, sizeof (struct fuse_access_in), 0, { 0 }, 0 },
   { FUSE_CREATE, sizeof (struct fuse_create_in), ENTRY + OPEN, { "a" }, 0 },
   { FUSE_INTERRUPT, sizeof (struct fuse_interrupt_in), 0, { 0 }, 0 },
@@ -125,6 +137,8 @@ set_count (Message *m, const Form *form, guint32 count)
 
   if (form->opcode == FUSE_WRITE)
     at += offsetof (struct fuse_write_in, size);
+  if (form->opcode == FUSE_IOCTL)
+    at += offsetof (struct fuse_ioctl_in, in_size);
   memcpy (m->bytes + at, &count, sizeof count);
 }
 
