@@ -12,7 +12,8 @@ packages_build=(cc:gcc lib=libc:libc6-dev meson:meson ninja:ninja-build
   lib=libnbd:libnbd-dev)
 packages_guest=(qemu-system-x86_64:qemu-system-x86 linux.uml:user-mode-linux
   busybox:busybox-static cpio:cpio mke2fs:e2fsprogs modprobe:kmod depmod:kmod
-  lz4:lz4 zstd:zstd xz:xz-utils setsid:util-linux pgrep:procps)
+  lz4:lz4 zstd:zstd xz:xz-utils setsid:util-linux pgrep:procps setfacl:acl
+  setfattr:attr)
 
 # Runs a command as root.
 as_root() {
