@@ -140,6 +140,7 @@ struct VdDevice {
   guint16 n_queues;       /* rings the device serves, 0 to 1024 */
   guint max_threads;      /* of its pool; 0: the default */
   guint n_workers;        /* threads that its queues share; 0: one for each */
+  guint sqpoll_ms;        /* vd_worker_new_sqpoll(); 0: not wanted */
   gboolean resubmits;     /* a request may be done twice: in-flight tracking is
                        * offered, and a successor submits it again */
   gboolean offer_config;  /* whether GET_CONFIG is offered */

@@ -86,14 +86,17 @@ static VdWorker *
 ring_worker (VdVring *vring, GError **error)
 {
   VdSession *session = vring->session;
-  guint n = session->dev->n_workers;
+  VdDevice *dev = session->dev;
+  guint n = dev->n_workers;
   VdVring *owner = &session->vrings[n > 0 ? vring->index % n : vring->index];
 
   if (owner->worker == NULL) {
-    g_autofree char *name =
-        g_strdup_printf ("%.10s:%u", session->dev->id, owner->index);
+    g_autofree char *name = g_strdup_printf ("%.10s:%u", dev->id, owner->index);
 
-    owner->worker = vd_worker_new (name, session->dev->pool, FALSE, error);
+    owner->worker =
+        dev->sqpoll_ms > 0
+            ? vd_worker_new_sqpoll (name, dev->pool, dev->sqpoll_ms, error)
+            : vd_worker_new (name, dev->pool, FALSE, error);
   }
   return owner->worker;
 }

@@ -79,6 +79,10 @@ void vd_pool_push (VdPool *pool, VdOp *op, VdMailbox *box);
  * Returns: (transfer full): the worker, or NULL with @error set. */
 VdWorker *vd_worker_new (const char *name, VdPool *pool, gboolean force_poll,
                          GError **error);
+/* CONTROL: the same, where a thread of the kernel takes submissions without
+ * system calls until none came for @idle_ms; if the kernel has such threads. */
+VdWorker *vd_worker_new_sqpoll (const char *name, VdPool *pool, guint idle_ms,
+                                GError **error);
 /* CONTROL: ends the thread, which must have no queue, when polls that were
  * canceled have ended.  NULL is fine. */
 void vd_worker_free (VdWorker *worker);

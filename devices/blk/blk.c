@@ -139,6 +139,7 @@ blk_open (VdOptions *options, GError **error)
   blk->lifetime = find_lifetime (blk, options);
   blk->parent.virtio_id = VIRTIO_ID_BLOCK;
   blk->parent.max_threads = MAX_THREADS;
+  blk->parent.sqpoll_ms = (guint) vd_options_uint (options, "sqpoll");
   blk->parent.n_workers = (guint) vd_options_uint (options, "threads");
   blk->parent.offer_config = TRUE;
   blk->parent.resubmits = TRUE; /* a read or write done twice is the same */

@@ -115,6 +115,12 @@ const VdKey vd_blk_keys[] = {
     .help = "bytes at once after a rest; by default a tenth of bps",
     .min = VD_SECTOR,
     .flags = VD_KEY_LIVE },
+  { .name = "sqpoll",
+    .type = VD_KEY_UINT,
+    .help = "milliseconds that the kernel polls for submissions to io_uring; "
+            "costs a processor, by default it does not",
+    .min = 1,
+    .max = 60000 },
   { .name = "threads",
     .type = VD_KEY_UINT,
     .help = "that the queues share; by default each has its own",

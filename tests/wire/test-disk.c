@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "devices/blk/call.h"
 #include "tests/devices/blk/fault-fs.h"
 #include "tests/lib/blk.h"
 #include "tests/lib/machine.h"
@@ -83,6 +84,51 @@ test_queues_share_threads (gconstpointer data)
       use (vm->rings[i], (guint8) (round + i));
     g_assert_true (vt_set_vring_kick (vm->fe, 0, vm->rings[0]->kick_fd));
   }
+  vt_machine_free (vm);
+  stop (daemon);
+}
+
+/* Returns: how many of its threads have names that begin with @prefix. */
+static guint
+n_threads_named (VtDaemon *daemon, const char *prefix)
+{
+  g_autofree char *tasks = g_strdup_printf ("/proc/%d/task", daemon->pid);
+  g_autoptr (GDir) dir = g_dir_open (tasks, 0, NULL);
+  const char *task;
+  guint n = 0;
+
+  while (dir && (task = g_dir_read_name (dir))) {
+    g_autofree char *path = g_build_filename (tasks, task, "comm", NULL);
+    g_autofree char *name = NULL;
+
+    n += g_file_get_contents (path, &name, NULL, NULL) &&
+         g_str_has_prefix (name, prefix);
+  }
+  return n;
+}
+
+static void
+test_the_kernel_polls_if_asked_to (void)
+{
+  g_autoptr (VtDaemon) images = vt_daemon_new ();
+  g_autofree char *path = vt_daemon_image (images, "image", SIZE);
+  VtDaemon *daemon = vt_daemon_new ();
+  VtMachine *vm;
+
+  vt_daemon_add (daemon, "disk", "blk", "image", path, "sqpoll", "20", "engine",
+                 "io_uring", NULL);
+  if (vd_call_check_uring (NULL))
+    vt_daemon_start (daemon);
+  else {
+    g_test_skip ("no io_uring");
+    vt_daemon_free (daemon);
+    return;
+  }
+  vm = machine_new (daemon, VT_ORDER_QEMU_11, 2);
+  vt_machine_start (vm);
+  for (guint i = 0; i < 300; i++)
+    use (vm->rings[i % 2], (guint8) i);
+  g_assert_cmpuint (n_threads_named (daemon, "iou-sqp-"), ==, 2);
   vt_machine_free (vm);
   stop (daemon);
 }
@@ -211,6 +257,7 @@ main (int argc, char **argv)
                         test_queues_share_threads);
   g_test_add_data_func ("/disk/threads/9", GUINT_TO_POINTER (9),
                         test_queues_share_threads);
+  g_test_add_func ("/disk/sqpoll", test_the_kernel_polls_if_asked_to);
   g_test_add_func ("/disk/lock/hand-over", test_the_lock_goes_with_the_guest);
   g_test_add_func ("/disk/lock/flush",
                    test_the_lock_is_given_back_after_a_flush);

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * worker-private.h - the inside of a worker, for worker*.c only
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "build-options.h"
+#include "vring/queue-private.h"
+
+#if VD_HAVE_URING
+#include <liburing.h>
+#endif
+
+/* What a completion is for: a VdOp, a poll of one, or a queue's kick, by its
+ * address's low bits. */
+enum { TAG_OP = 0, TAG_KICK = 1, TAG_OTHER = 2, TAG_POLL = 3, TAG_MASK = 3 };
+
+/* One way to await kicks, mail and completions.  All on QUEUE. */
+typedef struct {
+  /* Returns: FALSE if the kernel refuses it. */
+  bool (*init) (VdWorker *worker);
+  void (*clear) (VdWorker *worker);
+  /* Submits what is prepared, sleeps if asked to, and takes what came. */
+  void (*wait) (VdWorker *worker, bool sleep);
+  /* Returns: whether the kernel has let go of the queue's kicks. */
+  bool (*disarm) (VdWorker *worker, VdQueue *queue);
+  /* vd_worker_poll() and vd_worker_cancel_poll(). */
+  void (*poll) (VdWorker *worker, VdOp *op, int fd, short events);
+  void (*cancel_poll) (VdWorker *worker, VdOp *op, int fd);
+} VdWaitOps;
+
+extern const VdWaitOps vd_wait_uring; /* worker-uring.c, where it is built in */
+extern const VdWaitOps vd_wait_epoll; /* worker-epoll.c */
+
+struct VdWorker {
+  pthread_t thread;
+  VdMailbox *box;
+  VdPool *pool;
+  bool force_poll;
+  guint sqpoll_ms; /* 0: submissions are system calls */
+  char name[16];
+  VdMail end_mail;
+
+  /* QUEUE. */
+  const VdWaitOps *ops;
+  bool mail_armed, ending;
+  VdQueue *queues;
+  guint n_polled;   /* queues without a kick descriptor */
+  guint n_polls;    /* vd_worker_poll() under way */
+  VdMail *canceled; /* epoll: of those, by VdOp.mail */
+  guint64 sleep_ns; /* until the next look at those */
+  guint64 wake_ns;  /* vd_worker_wake_after(): the moment; 0: none */
+  int epoll_fd;
+  int fixed_fd; /* vd_worker_fix_fd(): at index 0 of the ring's table; or -1 */
+#if VD_HAVE_URING
+  struct io_uring ring;
+#endif
+};
+
+/* Returns: how long the thread may sleep, 0: until something comes. */
+guint64 vd_worker_sleep_limit (const VdWorker *worker);
+
+/* A poll ended. */
+static inline void
+vd_worker_poll_done (VdWorker *worker, VdOp *op, int res)
+{
+  worker->n_polls--;
+  op->done (op, res);
+}
