@@ -137,6 +137,33 @@ head_far_outside_the_ring (VtAttack *a)
   vt_attack_expect_broken (a);
 }
 
+/* Whatever stands there decides about calls only. */
+static void
+events_beyond_the_ring (VtAttack *a)
+{
+  const guint16 events[] = {
+    0, 1, VT_ATTACK_RING, 0x7fff, 0x8000, G_MAXUINT16
+  };
+  const guint16 flags[] = { 0, 1, 2, G_MAXUINT16 };
+  VtBlkRequest *request =
+      vt_blk_request_new (a->guest, VIRTIO_BLK_T_IN, 3, 512);
+  struct vring_avail *avail = a->ring->avail;
+
+  vt_attack_describe (a);
+  g_assert_true (
+      vt_set_features (a->fe, a->fe->acked | 1ull << VIRTIO_RING_F_EVENT_IDX));
+  g_assert_true (vt_set_vring_kick (a->fe, 0, a->ring->kick_fd));
+  g_assert_true (vt_set_vring_enable (a->fe, 0, TRUE));
+  for (guint i = 0; i < 10 * G_N_ELEMENTS (events); i++) {
+    avail->ring[VT_ATTACK_RING] =
+        GUINT16_TO_LE (events[i % G_N_ELEMENTS (events)]);
+    avail->flags = GUINT16_TO_LE (flags[i / 3 % G_N_ELEMENTS (flags)]);
+    vt_attack_run_uncalled (a->ring, request);
+  }
+  vt_attack_witness (a);
+  g_free (request);
+}
+
 /* --- Chains --- */
 
 static void
@@ -542,6 +569,7 @@ main (int argc, char **argv)
   ADD ("index/back", index_goes_back);
   ADD ("head/outside", head_outside_the_ring);
   ADD ("head/far", head_far_outside_the_ring);
+  ADD ("event/beyond", events_beyond_the_ring);
   ADD ("chain/next", next_outside_the_ring);
   ADD ("chain/far", next_far_outside_the_ring);
   ADD ("chain/itself", next_is_itself);
