@@ -60,6 +60,6 @@ debian13() {
     count_results debian13 "$dir/build/meson-logs/testlog.json" "$dir/test.out"
   else
     tail -n 40 "$dir/test.out"
-    return 1
+    printf '%s\n' "FAILED debian13: it does not build" "debian13: 0 passed, 1 failed, 0 skipped" >>"$results"
   fi
 }
