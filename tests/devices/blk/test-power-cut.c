@@ -394,6 +394,8 @@ main (int argc, char **argv)
     { "threads", "writethrough", .toggles = TRUE },
     { "io_uring", "writeback", .toggles = TRUE },
     { "io_uring", "writethrough", .toggles = TRUE },
+    { "auto", "none", .toggles = TRUE },
+    { "io_uring", "none", .toggles = TRUE },
     { "auto", "unsafe", .lies = TRUE },
   };
 
