@@ -154,17 +154,29 @@ mark_dirty (const VdChain *chain)
                      ranges_of (chain)[i].len);
 }
 
+/* A chain of an earlier epoch, a logged one, or one of a broken queue. */
+static G_GNUC_NO_INLINE void
+complete_any (VdChain *chain, guint32 written)
+{
+  VdQueue *queue = chain->queue;
+
+  if (chain->n_ranges > 0 && chain->epoch->dirty != NULL)
+    mark_dirty (chain);
+  chain->n_ranges = 0;
+  if (!queue->broken)
+    queue->ring_ops->push (queue, chain, written);
+  vd_queue_return_slot (queue, chain);
+}
+
 void
 vd_chain_complete (VdChain *chain, guint32 written)
 {
   VdQueue *queue = chain->queue;
 
-  if (G_UNLIKELY (chain->n_ranges > 0)) {
-    if (chain->epoch->dirty != NULL)
-      mark_dirty (chain);
-    chain->n_ranges = 0;
+  if (G_UNLIKELY (!queue->plain || chain->epoch != queue->epoch)) {
+    complete_any (chain, written);
+    return;
   }
-  vd_queue_return_slot (queue, chain); /* it is still as it was for push() */
-  if (!queue->broken)
-    queue->ring_ops->push (queue, chain, written);
+  vd_queue_free_slot (queue, chain); /* push() finds it as it was */
+  queue->ring_ops->push (queue, chain, written);
 }

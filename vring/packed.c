@@ -7,7 +7,7 @@
  * The used elements of a batch become visible at once: the flags of the first
  * are written last.
  */
-#include "vring/queue-private.h"
+#include "vring/plain.h"
 
 #define AVAIL_BIT (1u << VRING_PACKED_DESC_F_AVAIL)
 #define USED_BIT  (1u << VRING_PACKED_DESC_F_USED)
@@ -77,7 +77,7 @@ packed_init (VdQueue *queue, guint32 base)
 static inline bool
 is_available (bool wrap, guint16 flags)
 {
-  return !!(flags & AVAIL_BIT) == wrap && !!(flags & USED_BIT) != wrap;
+  return (flags & (AVAIL_BIT | USED_BIT)) == (wrap ? AVAIL_BIT : USED_BIT);
 }
 
 static inline guint16
@@ -142,55 +142,72 @@ vd_packed_append (VdQueue *queue, VdChainBuilder *builder,
   return walk_indirect (queue, builder, desc);
 }
 
-/* The buffers of an indirect table, if they are plain (VdPlain). */
-static inline bool
-plain_table (VdQueue *queue, VdChain *chain, VdPlain *plain,
-             const struct vring_packed_desc *outer)
+/* The buffers of the indirect table of @size bytes at @gpa, if they are plain. */
+static G_GNUC_NO_INLINE bool
+plain_table (const VdQueue *queue, guint64 gpa, guint32 size, VdChain *chain)
 {
-  const struct vring_packed_desc *table =
-      (const void *) vd_queue_cached (queue, outer->addr, outer->len);
+  struct iovec *iov = chain->few, *in = NULL;
+  guint64 len = 0, out_len = 0;
+  guint32 n = size / VD_PLAIN_DESC_SIZE;
+  VdPlainCursor table = { .size = n, .packed = true };
+  guint8 *at;
 
-  if (table == NULL || outer->len % sizeof *table != 0 ||
-      (outer->flags & VRING_DESC_F_NEXT))
+  if (!vd_plain_find (queue, gpa, size, &at) ||
+      size % VD_PLAIN_DESC_SIZE != 0 || n > VD_CHAIN_FEW)
     return false;
-  for (guint32 i = 0; i < outer->len / sizeof *table; i++) {
-    struct vring_packed_desc desc = load (table, i);
+  table.table = (const void *) at;
+  for (; table.at < n; table.at++) {
+    guint32 kind;
 
-    if (!vd_plain_append (plain, queue, chain, desc.addr, desc.len, desc.flags))
+    vd_plain_load (&table);
+    kind = vd_plain_flags (&table, VRING_DESC_F_WRITE | VRING_DESC_F_INDIRECT);
+    if (kind == VRING_DESC_F_WRITE && in == NULL) {
+      in = iov;
+      out_len = len;
+    }
+    if (kind != (in != NULL ? VRING_DESC_F_WRITE : 0) ||
+        !vd_plain_put (queue, &table, iov++))
       return false;
+    len += table.len;
   }
+  if (in == NULL) {
+    in = iov;
+    out_len = len;
+  }
+  vd_plain_end (chain, in, iov, out_len, len);
   return true;
 }
 
-/* The chain at next_avail, if it is plain. */
-static inline bool
-walk_plain (VdQueue *queue, VdChain *chain)
-{
-  guint16 at = queue->next_avail, n = 1;
-  struct vring_packed_desc desc = load (descriptors (queue), at);
-  VdPlain plain = { 0 };
+/* What plain code finds at next_avail. */
+typedef enum { NOTHING, PLAIN, OTHER } Found;
 
-  if (desc.flags & VRING_DESC_F_INDIRECT) {
-    if (!plain_table (queue, chain, &plain, &desc))
-      return false;
+/* Takes the chain at next_avail if it is plain. */
+static G_GNUC_NO_INLINE Found
+walk_plain (const VdQueue *queue, VdChain *chain)
+{
+  VdPlainCursor cursor = {
+    .table = queue->ring.desc,
+    .size = queue->size,
+    .at = queue->next_avail,
+    .packed = true,
+  };
+
+  if (!is_available (queue->avail_wrap,
+                     next_flags (queue, memory_order_acquire)))
+    return NOTHING;
+  vd_plain_load (&cursor);
+  chain->n_ring = 1;
+  if (vd_plain_flags (&cursor, VRING_DESC_F_INDIRECT)) {
+    if (vd_plain_flags (&cursor, VRING_DESC_F_NEXT) ||
+        !plain_table (queue, cursor.addr, cursor.len, chain))
+      return OTHER;
   } else {
-    for (;; n++) {
-      if (!vd_plain_append (&plain, queue, chain, desc.addr, desc.len,
-                            desc.flags))
-        return false;
-      if (!(desc.flags & VRING_DESC_F_NEXT))
-        break;
-      if (++at == queue->size)
-        at = 0;
-      desc = load (descriptors (queue), at);
-    }
-    if (n > queue->size)
-      return false;
+    if (queue->size < VD_CHAIN_FEW || !vd_plain_walk (queue, &cursor, chain))
+      return OTHER;
+    chain->n_ring = (guint16) (chain->n_out + chain->n_in);
   }
-  chain->id = desc.id;
-  chain->n_ring = n;
-  vd_plain_end (&plain, chain);
-  return true;
+  chain->id = (guint16) cursor.tail; /* that of the last one counts */
+  return PLAIN;
 }
 
 /* Walks the descriptors from next_avail on, which the caller found available;
@@ -280,57 +297,87 @@ walk_any (VdQueue *queue, VdChain *chain, bool again)
   return broken;
 }
 
+/* Pops one chain of any kind.  Returns: NULL if there is none, or if that broke
+ * the queue. */
+static G_GNUC_NO_INLINE VdChain *
+pop_any (VdQueue *queue)
+{
+  bool again = queue->next_again < queue->n_again;
+  VdChain *chain;
+  const char *broken;
+
+  if (!again && !is_available (queue->avail_wrap,
+                               next_flags (queue, memory_order_acquire)))
+    return NULL;
+  chain = vd_queue_take_slot (queue);
+  if (chain == NULL) {
+    vd_queue_break (queue, "more chains are in flight than the ring has");
+    return NULL;
+  }
+  broken = walk_any (queue, chain, again);
+  if (broken != NULL) {
+    vd_queue_give_back (queue, chain, broken);
+    return NULL;
+  }
+  if (again)
+    queue->next_again++;
+  else
+    advance (queue, &queue->next_avail, &queue->avail_wrap, chain->n_ring);
+  return chain;
+}
+
 static guint
 packed_pop (VdQueue *queue, VdChain **chains, guint max)
 {
-  for (guint i = 0; i < max; i++) {
-    bool again = queue->next_again < queue->n_again;
-    VdChain *chain;
-    const char *broken;
+  bool plain = queue->plain && queue->next_again == queue->n_again;
+  guint n = 0;
 
-    if (!again && !is_available (queue->avail_wrap,
-                                 next_flags (queue, memory_order_acquire)))
-      return i;
-    chain = vd_queue_take_slot (queue);
-    if (chain == NULL) {
-      vd_queue_break (queue, "more chains are in flight than the ring has");
-      return i;
-    }
-    if (G_UNLIKELY (again || !queue->plain || !walk_plain (queue, chain))) {
-      broken = walk_any (queue, chain, again);
-      if (broken != NULL) {
-        vd_queue_give_back (queue, chain, broken);
-        return i;
-      }
-    }
-    if (again)
-      queue->next_again++;
-    else
+  for (; n < max; n++) {
+    VdChain *chain = queue->free;
+    Found found = OTHER;
+
+    if (G_LIKELY (plain && chain != NULL))
+      found = walk_plain (queue, chain);
+    if (found == NOTHING)
+      break;
+    if (G_LIKELY (found == PLAIN)) {
+      vd_queue_take_slot (queue);
       advance (queue, &queue->next_avail, &queue->avail_wrap, chain->n_ring);
-    chains[i] = chain;
+    } else if ((chain = pop_any (queue)) == NULL)
+      break;
+    chains[n] = chain;
   }
-  return max;
+  return n;
+}
+
+static G_GNUC_NO_INLINE void
+record_push (VdQueue *queue, const VdChain *chain, guint at)
+{
+  vd_dirty_ring (queue,
+                 queue->ring.desc_gpa + at * sizeof (struct vring_packed_desc),
+                 sizeof (struct vring_packed_desc));
+  if (queue->inflight_part != NULL)
+    vd_inflight_packed_push (queue, chain);
 }
 
 static void
 packed_push (VdQueue *queue, const VdChain *chain, guint32 written)
 {
-  struct vring_packed_desc *desc = &descriptors (queue)[queue->used_idx];
-  guint16 flags = (queue->used_wrap ? AVAIL_BIT | USED_BIT : 0) |
+  guint16 at = queue->used_idx;
+  struct vring_packed_desc *desc = &descriptors (queue)[at];
+  guint16 flags = (-(guint) queue->used_wrap & (AVAIL_BIT | USED_BIT)) |
                   (written > 0 ? VRING_DESC_F_WRITE : 0);
 
   desc->id = htole16 (chain->id);
   desc->len = htole32 (written);
-  vd_dirty_ring (queue, queue->ring.desc_gpa + queue->used_idx * sizeof *desc,
-                 sizeof *desc);
   if (queue->n_unpublished++ == 0) {
-    queue->used_first = queue->used_idx;
+    queue->used_first = at;
     queue->used_first_flags = flags;
   } else
     vd_store16 (&desc->flags, flags, memory_order_relaxed);
   advance (queue, &queue->used_idx, &queue->used_wrap, chain->n_ring);
-  if (queue->inflight_part != NULL)
-    vd_inflight_packed_push (queue, chain);
+  if (G_UNLIKELY (queue->recorded))
+    record_push (queue, chain, at);
 }
 
 static gboolean

@@ -91,8 +91,8 @@ struct VdQueue {
   bool event_idx;       /* acked */
   bool no_notify;       /* NO_NOTIFY stands in the used ring */
   bool enabled, broken, stopping;
-  bool kicked; /* there may be work */
-  bool plain;  /* chains may be popped by VdPlain: nothing is to be recorded */
+  bool kicked;   /* there may be work */
+  bool plain;    /* chains may be popped by plain.h, and are not logged */
   bool recorded; /* what is written to the ring is logged or tracked */
   VdRange cache[VD_QUEUE_CACHE];
   guint cache_victim;
@@ -201,9 +201,17 @@ vd_queue_take_slot (VdQueue *queue)
     queue->free = chain->next_free;
   else if ((chain = vd_queue_touch_slot (queue)) == NULL)
     return NULL;
-  chain->epoch = queue->epoch;
   queue->epoch->in_flight++;
   return chain;
+}
+
+/* For a chain of the current epoch. */
+static inline void
+vd_queue_free_slot (VdQueue *queue, VdChain *chain)
+{
+  chain->next_free = queue->free;
+  queue->free = chain;
+  chain->epoch->in_flight--;
 }
 
 static inline void
@@ -211,9 +219,11 @@ vd_queue_return_slot (VdQueue *queue, VdChain *chain)
 {
   VdEpoch *epoch = chain->epoch;
 
-  chain->next_free = queue->free;
-  queue->free = chain;
-  if (--epoch->in_flight == 0 && epoch != queue->epoch)
+  vd_queue_free_slot (queue, chain);
+  if (epoch == queue->epoch)
+    return;
+  chain->epoch = queue->epoch;
+  if (epoch->in_flight == 0)
     vd_queue_finish_memory (queue, epoch);
 }
 
@@ -249,72 +259,6 @@ void vd_chain_begin (VdChainBuilder *builder, VdChain *chain);
 const char *vd_chain_append (VdChainBuilder *builder, guint64 address,
                              guint32 len, gboolean writable);
 void vd_chain_end (const VdChainBuilder *builder);
-
-/* The same for plain chains: few buffers, not empty, each within a region that
- * was used lately, and none to be logged.  Nearly all are, so this is the code
- * that counts; whatever is not plain, or breaks a rule, is read once more from
- * its head by the builder, which knows everything. */
-typedef struct {
-  guint64 len;
-  guint n;    /* buffers so far */
-  guint kind; /* of the last one: VRING_DESC_F_WRITE or 0 */
-} VdPlain;
-
-/* Where @len bytes at @gpa lie if a region used lately has them all, else NULL;
- * also for no bytes. */
-static inline __attribute__ ((always_inline)) guint8 *
-vd_queue_cached (const VdQueue *queue, guint64 gpa, guint32 len)
-{
-  for (guint i = 0; i < VD_QUEUE_CACHE; i++) {
-    const VdRange *range = &queue->cache[i];
-    guint64 first = gpa - range->gpa, last;
-
-    if (!__builtin_add_overflow (first, (guint64) len - 1, &last) &&
-        last < range->size)
-      return range->hva + first;
-  }
-  return NULL;
-}
-
-/* What was appended so far is what the device reads. */
-static inline void
-vd_plain_turn (VdPlain *plain, VdChain *chain)
-{
-  plain->kind = VRING_DESC_F_WRITE;
-  chain->out = chain->few;
-  chain->in = chain->few + plain->n;
-  chain->n_out = plain->n;
-  chain->out_len = plain->len;
-}
-
-/* Returns: FALSE if that is for the builder. */
-static inline __attribute__ ((always_inline)) bool
-vd_plain_append (VdPlain *plain, const VdQueue *queue, VdChain *chain,
-                 guint64 gpa, guint32 len, guint flags)
-{
-  guint kind = flags & (VRING_DESC_F_WRITE | VRING_DESC_F_INDIRECT);
-  guint8 *at = vd_queue_cached (queue, gpa, len);
-
-  if (at == NULL || plain->n == VD_CHAIN_FEW)
-    return false;
-  if (kind != plain->kind) {
-    if (kind != VRING_DESC_F_WRITE)
-      return false;
-    vd_plain_turn (plain, chain);
-  }
-  chain->few[plain->n++] = (struct iovec){ at, len };
-  plain->len += len;
-  return true;
-}
-
-static inline void
-vd_plain_end (VdPlain *plain, VdChain *chain)
-{
-  if (plain->kind == 0)
-    vd_plain_turn (plain, chain);
-  chain->n_in = plain->n - chain->n_out;
-  chain->in_len = plain->len - chain->out_len;
-}
 
 /* inflight-split.c.  init: QUEUE, once, recovers; the others keep the memory
  * when a head is popped, completed, and when a batch was published.

@@ -84,8 +84,10 @@ static void
 use_epoch (VdQueue *queue, VdEpoch *epoch)
 {
   queue->epoch = epoch;
+  for (VdChain *chain = queue->free; chain != NULL; chain = chain->next_free)
+    chain->epoch = epoch;
   queue->plain =
-      epoch->dirty == NULL && queue->iotlb == NULL &&
+      !queue->broken && epoch->dirty == NULL && queue->iotlb == NULL &&
       (queue->inflight_part == NULL || queue->ring_ops == &vd_split_ops);
   queue->recorded = epoch->dirty_ring || queue->inflight_part != NULL;
 }
@@ -187,6 +189,7 @@ vd_queue_touch_slot (VdQueue *queue)
   chain = &queue->slots[slot];
   chain->queue = queue;
   chain->slot = (guint16) slot;
+  chain->epoch = queue->epoch;
   chain->request = queue->requests + slot * queue->request_len;
   return chain;
 }
@@ -394,6 +397,7 @@ vd_queue_break (VdQueue *queue, const char *reason)
     return;
   publish (queue); /* what was completed by the rules is the driver's */
   queue->broken = true;
+  queue->plain = false;
   queue->broken_reason = reason;
   vd_notifier_signal (&queue->err);
   if (queue->on_broken != NULL) {

@@ -7,7 +7,7 @@
  * busy the driver is spared its kicks, and it is notified by one test for all
  * that was published since the last.
  */
-#include "vring/queue-private.h"
+#include "vring/plain.h"
 
 static inline struct vring_desc *
 descriptors (const VdQueue *queue)
@@ -160,34 +160,30 @@ walk (VdQueue *queue, VdChainBuilder *builder, guint16 head)
   }
 }
 
-/* A plain chain (VdPlain), in the ring or in an indirect table. */
-static inline __attribute__ ((always_inline)) bool
-walk_plain (VdQueue *queue, VdChain *chain, guint16 head)
+/* The chain of @head, in the ring or in an indirect table, if it is plain. */
+static G_GNUC_NO_INLINE bool
+walk_plain (const VdQueue *queue, VdChain *chain, guint head)
 {
-  const struct vring_desc *table = descriptors (queue);
-  struct vring_desc desc = load (table, head);
-  guint32 size = queue->size;
-  VdPlain plain = { 0 };
+  VdPlainCursor cursor = {
+    .table = queue->ring.desc,
+    .size = queue->size,
+    .at = head,
+  };
 
-  if (desc.flags & VRING_DESC_F_INDIRECT) {
-    table = (const void *) vd_queue_cached (queue, desc.addr, desc.len);
-    size = desc.len / sizeof desc;
-    if (table == NULL || desc.len % sizeof desc != 0 ||
-        (desc.flags & VRING_DESC_F_NEXT))
+  vd_plain_load (&cursor);
+  if (vd_plain_flags (&cursor, VRING_DESC_F_INDIRECT)) {
+    guint8 *table;
+
+    if (!vd_plain_find (queue, cursor.addr, cursor.len, &table) ||
+        cursor.len % VD_PLAIN_DESC_SIZE != 0 ||
+        vd_plain_flags (&cursor, VRING_DESC_F_NEXT))
       return false;
-    desc = load (table, 0);
+    cursor.table = (const void *) table;
+    cursor.size = cursor.len / VD_PLAIN_DESC_SIZE;
+    cursor.at = 0;
+    vd_plain_load (&cursor);
   }
-  while (
-      vd_plain_append (&plain, queue, chain, desc.addr, desc.len, desc.flags)) {
-    if (!(desc.flags & VRING_DESC_F_NEXT)) {
-      vd_plain_end (&plain, chain);
-      return true;
-    }
-    if (desc.next >= size)
-      return false;
-    desc = load (table, desc.next);
-  }
-  return false;
+  return vd_plain_walk (queue, &cursor, chain);
 }
 
 /* How many chains wait, at most @max; reads the driver's index only if those
@@ -280,8 +276,8 @@ limit_tracked (VdQueue *queue, guint n)
 static guint
 split_pop (VdQueue *queue, VdChain **chains, guint max)
 {
-  const struct vring_avail *avail = avail_ring (queue);
-  guint n, i;
+  const guint16 *ring = avail_ring (queue)->ring;
+  guint mask = queue->size - 1, next = queue->next_avail, n, i;
 
   if (G_UNLIKELY (queue->next_again < queue->n_again))
     return pop_again (queue, chains, max);
@@ -289,8 +285,7 @@ split_pop (VdQueue *queue, VdChain **chains, guint max)
   if (queue->inflight_part != NULL)
     n = limit_tracked (queue, n);
   for (i = 0; i < n; i++) {
-    guint at = (queue->next_avail + i) & (queue->size - 1);
-    guint16 head = vd_load16 (&avail->ring[at], memory_order_relaxed);
+    guint16 head = vd_load16 (&ring[(next + i) & mask], memory_order_relaxed);
 
     chains[i] = pop_head (queue, head);
     if (chains[i] == NULL)
@@ -302,19 +297,24 @@ split_pop (VdQueue *queue, VdChain **chains, guint max)
   return i;
 }
 
+static G_GNUC_NO_INLINE void
+record_push (VdQueue *queue, guint16 head, const struct vring_used_elem *used)
+{
+  dirty_used (queue, used, sizeof *used);
+  if (queue->inflight_part != NULL)
+    vd_inflight_split_push (queue, head);
+}
+
 static void
 split_push (VdQueue *queue, const VdChain *chain, guint32 written)
 {
-  struct vring_used_elem *element =
-      &used_ring (queue)->ring[queue->used_idx & (queue->size - 1)];
+  struct vring_used_elem *used =
+      &used_ring (queue)->ring[queue->used_idx++ & (queue->size - 1)];
+  const guint64 value = htole64 ((guint64) written << 32 | chain->id);
 
-  *element = (struct vring_used_elem){ htole32 (chain->id), htole32 (written) };
-  queue->used_idx++;
-  if (G_LIKELY (!queue->recorded))
-    return;
-  dirty_used (queue, element, sizeof *element);
-  if (queue->inflight_part != NULL)
-    vd_inflight_split_push (queue, chain->id);
+  memcpy (used, &value, sizeof value);
+  if (G_UNLIKELY (queue->recorded))
+    record_push (queue, chain->id, used);
 }
 
 static gboolean
