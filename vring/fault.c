@@ -8,3 +8,9 @@ vd_chain_fault (VdChain *chain)
 {
   vd_map_touch (chain->epoch->map);
 }
+
+gboolean
+vd_chain_is_lost (const VdChain *chain)
+{
+  return vd_map_is_lost (chain->epoch->map);
+}

@@ -12,3 +12,7 @@
  * it breaks in its next turn.  Memory that is whole stays, and then the failure
  * is the request's alone. */
 void vd_chain_fault (VdChain *chain);
+
+/* QUEUE: whether @chain's memory was lost, so that zeroes may have taken the
+ * place of what was just copied out of it; @chain is not completed yet. */
+gboolean vd_chain_is_lost (const VdChain *chain);

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "vring/fault.h"
 #include "vring/iov.h"
 
 #define BOUNCE_LEN (256u << 10)
@@ -56,22 +57,29 @@ vd_bounce_needed (const VdBlkRequest *req)
          (lengths & (image->file_align - 1)) != 0;
 }
 
-/* Prepares the call for the next piece. */
-static void
+/* Prepares the call for the next piece.
+ * Returns: false if what is to be written was lost under the copy. */
+static bool
 prepare (VdBlkRequest *req)
 {
   VdBounce *bounce = &req->queue->bounce;
   VdCall *call = &req->task.call;
   guint64 len = MIN (req->cmd.len - req->done, BOUNCE_LEN);
 
-  if (call->kind == VD_CALL_WRITE)
+  if (call->kind == VD_CALL_WRITE) {
     vd_iov_read (req->cmd.iov, req->cmd.n_iov, req->done, bounce->buffer, len);
+    if (vd_chain_is_lost (req->chain))
+      return false;
+  }
   bounce->iov = (struct iovec){ bounce->buffer, len };
   call->iov = &bounce->iov;
   call->n_iov = 1;
   call->offset = req->cmd.offset + req->done;
   call->len = len;
+  return true;
 }
+
+static bool end (VdBlkRequest *req, bool ok);
 
 /* Lets waiting requests have the buffer, one after the other; those that are
  * done at once must not pile up on the stack. */
@@ -88,8 +96,10 @@ turn (VdBounce *bounce)
     if (bounce->first == NULL)
       bounce->last = &bounce->first;
     bounce->user = req;
-    prepare (req);
-    vd_blk_pump (req);
+    if (prepare (req))
+      vd_blk_pump (req);
+    else
+      end (req, false);
   }
   bounce->turning = false;
 }
@@ -124,8 +134,7 @@ next_piece (VdBlkRequest *req, int res)
   req->done += (guint64) res;
   if (req->done == req->cmd.len)
     return end (req, true);
-  prepare (req);
-  return true;
+  return prepare (req) || end (req, false);
 }
 
 void
