@@ -41,6 +41,10 @@ const VdKey vd_common_keys[] = {
     .fallback = "no",
     .help = "offer postcopy migration, to a front-end that is trusted with "
             "all of this process" },
+  { .name = "in-order",
+    .type = VD_KEY_BOOL,
+    .fallback = "no",
+    .help = "offer to complete requests in the order in which they came" },
   { .name = "iommu",
     .type = VD_KEY_BOOL,
     .fallback = "no",

@@ -106,10 +106,12 @@ vd_session_park (VdSession *session, VdFinish finish, GError **error)
 static guint64
 offered_features (const VdSession *session)
 {
-  gboolean iommu = vd_options_bool (session->dev->options, "iommu");
+  const VdOptions *options = session->dev->options;
+  guint64 iommu = vd_options_bool (options, "iommu");
+  guint64 in_order = vd_options_bool (options, "in-order");
 
   return session->dev->features | TRANSPORT_FEATURES |
-         (guint64) iommu << VIRTIO_F_ACCESS_PLATFORM;
+         iommu << VIRTIO_F_ACCESS_PLATFORM | in_order << VIRTIO_F_IN_ORDER;
 }
 
 static guint64

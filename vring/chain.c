@@ -164,7 +164,7 @@ complete_any (VdChain *chain, guint32 written)
     mark_dirty (chain);
   chain->n_ranges = 0;
   if (!queue->broken)
-    queue->ring_ops->push (queue, chain, written);
+    queue->push (queue, chain, written);
   vd_queue_return_slot (queue, chain);
 }
 
@@ -178,5 +178,5 @@ vd_chain_complete (VdChain *chain, guint32 written)
     return;
   }
   vd_queue_free_slot (queue, chain); /* push() finds it as it was */
-  queue->ring_ops->push (queue, chain, written);
+  queue->push (queue, chain, written);
 }

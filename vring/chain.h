@@ -45,6 +45,7 @@ struct VdChain {
   guint16 n_ring;        /* packed: the descriptors of the ring that it takes */
   guint16 inflight_head; /* packed: its first entry of in-flight memory */
   guint32 n_ranges; /* of the slot's VdChainRange, while writes are logged */
+  guint16 order;    /* its place in VdQueue.ordered, if there is one */
   struct iovec few[VD_CHAIN_FEW];
 };
 

@@ -74,8 +74,12 @@ typedef struct {
 extern const VdRingOps vd_split_ops;  /* split.c */
 extern const VdRingOps vd_packed_ops; /* packed.c */
 
+typedef struct VdOrdered VdOrdered; /* in-order.c */
+
 struct VdQueue {
   const VdRingOps *ring_ops;
+  /* Completes: ring_ops->push(), or what puts its calls into order. */
+  void (*push) (VdQueue *queue, const VdChain *chain, guint32 written);
   VdRing ring;
   guint32 size;               /* entries, a power of two */
   bool avail_wrap, used_wrap; /* packed: the wrap counters */
@@ -120,6 +124,10 @@ struct VdQueue {
   guint n_batch;
   guint16 *again; /* popped by the predecessor, to be submitted again */
   guint n_again, next_again;
+
+  /* Popped and not pushed, oldest first (in-order.c); NULL: in any order. */
+  VdOrdered *ordered; /* size elements, used as a ring */
+  guint ordered_first, n_ordered;
 
   /* Translation (translate.c), if the driver's addresses are an IOMMU's. */
   VdIotlb
@@ -344,6 +352,11 @@ vd_store16 (void *at, guint16 value, memory_order order)
 void *vd_queue_translate (VdQueue *queue, guint64 address, guint access,
                           guint64 *len, guint64 *gpa);
 
+/* in-order.c.  init: CONTROL, once.  popped: QUEUE, @n chains were popped; returns
+ * how many of them the device gets, fewer if that broke the queue. */
+void vd_in_order_init (VdQueue *queue);
+guint vd_in_order_popped (VdQueue *queue, VdChain **chains, guint n);
+
 /* translate.c: the same for a queue with an IOMMU. */
 void *vd_queue_translate_iova (VdQueue *queue, guint64 iova, guint access,
                                guint64 *len, guint64 *gpa);
@@ -354,7 +367,7 @@ gboolean vd_queue_translate_ring (VdQueue *queue);
 void vd_queue_give_back (VdQueue *queue, VdChain *chain, const char *broken);
 /* QUEUE: the wait is over; FALSE: the front-end refused. */
 void vd_queue_retry (VdQueue *queue, gboolean granted);
-/* QUEUE: takes an INVALIDATE command, ... */
-void vd_queue_invalidate (VdQueue *queue, VdQueueCommand *command);
+/* QUEUE: takes an INVALIDATE command, returns whether the device holds it up ... */
+gboolean vd_queue_invalidate (VdQueue *queue, VdQueueCommand *command);
 /* ... and answers it as soon as its range is of no more use. */
 void vd_queue_settle_invalidate (VdQueue *queue);

@@ -145,6 +145,9 @@ vd_queue_new (const VdQueueSetup *setup, const VdQueueOps *ops,
                    "it does not lie aligned and whole in one memory region");
   take_inflight (queue, setup);
   use_epoch (queue, queue->epoch);
+  queue->push = queue->ring_ops->push;
+  if ((setup->features >> VIRTIO_F_IN_ORDER) & 1)
+    vd_in_order_init (queue);
   if (!queue_alloc (queue))
     return refuse (queue, error, g_strerror (errno));
   return queue;
@@ -164,6 +167,7 @@ vd_queue_free (VdQueue *queue)
   vd_inflight_unref (queue->inflight);
   g_free (queue->batch);
   g_free (queue->again);
+  g_free (queue->ordered);
   g_free (queue);
 }
 
@@ -293,6 +297,8 @@ serve_batch (VdQueue *queue)
   if (queue->ops->wants != NULL)
     max = MIN (max, queue->ops->wants (queue, queue->user_data));
   n = max > 0 ? queue->ring_ops->pop (queue, chains, max) : 0;
+  if (G_UNLIKELY (queue->ordered != NULL))
+    n = vd_in_order_popped (queue, chains, n);
   if (n > 0) {
     vd_count (&queue->batches, 1);
     vd_count (&queue->chains, n);
@@ -524,7 +530,8 @@ run_command (VdMail *mail)
     break;
   case VD_QUEUE_RETRY: vd_queue_retry (queue, command->value); break;
   case VD_QUEUE_INVALIDATE:
-    vd_queue_invalidate (queue, command);
+    if (vd_queue_invalidate (queue, command))
+      drain (queue);
     done = FALSE;
     break;
   }

@@ -37,7 +37,7 @@ typedef struct {
    * vd_queue_wake() or vd_worker_wake_after().  NULL: as many as there are. */
   guint (*wants) (VdQueue *queue, gpointer user_data);
 
-  /* The queue stops, or its memory changes: chains that the device has and that
+  /* The queue stops, or its memory changes or is withdrawn: chains that the device has and that
    * wait for somebody outside, a person for instance, shall complete soon, as a
    * front-end waits for them.  May be NULL: there are none. */
   void (*drain) (VdQueue *queue, gpointer user_data);

@@ -183,11 +183,20 @@ has_buffer (const VdQueue *queue, const VdQueueCommand *range)
   return FALSE;
 }
 
-void
+/* Whether a chain in flight holds up the invalidation. */
+static gboolean
+is_held_up (const VdQueue *queue)
+{
+  return queue->draining ? vd_queue_in_flight (queue) > 0
+                         : has_buffer (queue, queue->invalidate);
+}
+
+gboolean
 vd_queue_invalidate (VdQueue *queue, VdQueueCommand *command)
 {
   queue->invalidate = command;
   queue->draining = !queue->ring_lost && has_ring (queue, command);
+  return is_held_up (queue);
 }
 
 void
@@ -195,8 +204,7 @@ vd_queue_settle_invalidate (VdQueue *queue)
 {
   VdQueueCommand *command = queue->invalidate;
 
-  if (queue->draining ? vd_queue_in_flight (queue) > 0
-                      : has_buffer (queue, command))
+  if (is_held_up (queue))
     return;
   queue->invalidate = NULL;
   if (queue->draining) {

@@ -425,6 +425,46 @@ test_an_invalidation_waits_for_its_buffers_only (Fixture *f, gconstpointer data)
   g_assert_cmpuint (f->rig.queues[0].n_misses, >, 0);
 }
 
+/* A device that keeps a chain for somebody outside, until it is told not to. */
+static void
+keep (VdQueue *queue, VdChain **chains, guint n_chains, gpointer user_data)
+{
+  VdChain **kept = user_data;
+
+  g_assert_cmpuint (n_chains, ==, 1);
+  g_assert_null (*kept);
+  *kept = chains[0];
+}
+
+static void
+let_go (VdQueue *queue, gpointer user_data)
+{
+  VdChain **kept = user_data;
+
+  if (*kept != NULL)
+    vd_chain_complete (*kept, 0);
+  *kept = NULL;
+}
+
+static void
+test_a_device_is_told_to_let_go (Fixture *f, gconstpointer data)
+{
+  const VdQueueOps ops = { .request_size = 8, .handle = keep, .drain = let_go };
+  VdChain *kept = NULL;
+  Request request;
+
+  f->rig.ops = &ops;
+  f->rig.user_data = &kept;
+  start (f);
+  request_init (f, &request, PAGE);
+  request_map (f, &request);
+  request_send (f, &request);
+  barrier (f);
+  invalidate (f, 0, G_MAXUINT64);
+  g_assert_true (vt_ring_get (f->ring, NULL) == &request);
+  vt_queue_rig_stop (&f->rig, f->ring);
+}
+
 static void
 test_a_withdrawn_ring_is_left_alone (Fixture *f, gconstpointer data)
 {
@@ -687,6 +727,8 @@ main (int argc, char **argv)
   ADD_ALL ("where", test_translations_are_what_the_front_end_said);
   ADD_ALL ("refused", test_a_refused_access_breaks_its_queue_alone);
   ADD_ALL ("buffers", test_an_invalidation_waits_for_its_buffers_only);
+  ADD ("split/let-go", 0, test_a_device_is_told_to_let_go);
+  ADD ("packed/let-go", VT_RING_PACKED, test_a_device_is_told_to_let_go);
   ADD_ALL ("ring", test_a_withdrawn_ring_is_left_alone);
   ADD_ALL ("stop", test_stop_answers_whatever_is_waited_for);
   ADD_ALL ("memory", test_a_translation_to_memory_that_went_is_asked_anew);
