@@ -38,7 +38,8 @@ static void
 append (Message *m, const void *bytes, gsize len)
 {
   g_assert_cmpuint (m->len + len, <=, LEN_MAX);
-  memcpy (m->bytes + m->len, bytes, len);
+  if (len > 0)
+    memcpy (m->bytes + m->len, bytes, len);
   m->len += (guint32) len;
   m->in.len = m->len;
 }
