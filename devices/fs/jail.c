@@ -126,9 +126,18 @@ vd_fs_jail_restrict (VdFsJail *jail, gboolean read_only, gboolean by_handle)
 int
 vd_fs_jail_enter (const VdFsJail *jail)
 {
-  int r = vd_fs_cred_enter (jail->proc);
+  /* A thread never leaves its device, and the kernel counts restrictions. */
+  static _Thread_local const VdFsJail *entered;
+  int r;
 
-  return r < 0 || jail->rules < 0 ? r : vd_fs_landlock_enter (jail->rules);
+  if (entered == jail)
+    return 0;
+  r = vd_fs_cred_enter (jail->proc);
+  if (r == 0 && jail->rules >= 0)
+    r = vd_fs_landlock_enter (jail->rules);
+  if (r == 0)
+    entered = jail;
+  return r;
 }
 
 void

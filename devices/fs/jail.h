@@ -47,7 +47,8 @@ gboolean vd_fs_jail_open (VdFsJail *jail, const char *source,
 int
 vd_fs_jail_restrict (VdFsJail *jail, gboolean read_only, gboolean by_handle);
 
-/* Prepares the calling thread to serve: vd_fs_cred_enter(), and the rules.
+/* Prepares the calling thread, one of the device's own, to serve:
+ * vd_fs_cred_enter(), and the rules.  Costs nothing when it was done before.
  * Returns: 0 or -errno. */
 int vd_fs_jail_enter (const VdFsJail *jail);
 

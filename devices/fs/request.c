@@ -179,8 +179,9 @@ static int
 task_work (VdOp *op)
 {
   VdFsRequest *req = request_of (op);
+  int r = vd_fs_jail_enter (&vd_fs_of (req)->jail);
 
-  return req->task.work (req);
+  return r < 0 ? r : req->task.work (req);
 }
 
 static void

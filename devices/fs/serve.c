@@ -172,25 +172,13 @@ goes_abroad (const VdFsRequest *req)
          req->in.opcode != VD_FUSE_BATCH_FORGET;
 }
 
-/* The pool is the device's own, so once for each of its threads will do. */
-static int
-enter_once (VdFs *fs)
-{
-  static _Thread_local const VdFs *entered;
-  int r = entered == fs ? 0 : vd_fs_jail_enter (&fs->jail);
-
-  if (r == 0)
-    entered = fs;
-  return r;
-}
-
 /* POOL */
 static int
 work_abroad (VdOp *op)
 {
   VdFsRequest *req = VD_CONTAINER (op, VdFsRequest, op);
   VdFs *fs = vd_fs_of (req);
-  int r = enter_once (fs);
+  int r = vd_fs_jail_enter (&fs->jail);
   VdFsBench *bench = r == 0 ? bench_take (fs) : NULL;
 
   if (bench == NULL) {

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gio/gio.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -227,6 +228,31 @@ test_a_clone_leaves_no_mount_behind (Fixture *f, gconstpointer data)
   vd_fs_jail_clear (&f->jail); /* twice is fine */
 }
 
+static void *
+enter_often (void *data)
+{
+  const VdFsJail *jail = data;
+
+  for (guint i = 0; i < 40; i++)
+    g_assert_cmpint (vd_fs_jail_enter (jail), ==, 0);
+  return NULL;
+}
+
+/* A queue's thread enters each time its ring starts, at every boot of the guest;
+ * the kernel restricts a thread 16 times at most. */
+static void
+test_a_thread_enters_any_number_of_times (Fixture *f, gconstpointer data)
+{
+  pthread_t thread;
+
+  if (!f->ready)
+    return;
+  (void) vd_fs_jail_restrict (&f->jail, FALSE, FALSE);
+  g_assert_cmpint (pthread_create (&thread, NULL, enter_often, &f->jail), ==,
+                   0);
+  g_assert_cmpint (pthread_join (thread, NULL), ==, 0);
+}
+
 static void
 test_a_wrong_source_is_named (void)
 {
@@ -273,6 +299,8 @@ main (int argc, char **argv)
   ADD ("clone/read-only", &cloned_read_only,
        test_a_read_only_clone_refuses_changes);
   ADD ("clone/idmap", &idmapped, test_an_idmapped_clone_has_other_owners);
+  ADD ("clone/enter", &cloned, test_a_thread_enters_any_number_of_times);
+  ADD ("live/enter", &live, test_a_thread_enters_any_number_of_times);
   ADD ("clone/clear", &cloned, test_a_clone_leaves_no_mount_behind);
   g_test_add_func ("/fs/jail/source", test_a_wrong_source_is_named);
   g_test_add_func ("/fs/jail/path", test_paths_of_descriptors);
