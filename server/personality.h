@@ -33,6 +33,10 @@ gboolean vd_personality_applies (const char *name);
 VdPersonality *vd_personality_new (int argc, char *const *argv, GError **error);
 void vd_personality_free (VdPersonality *personality); /* NULL is fine */
 
+/* The same of virtiofsd only. */
+VdPersonality *
+vd_personality_virtiofsd_new (int argc, char *const *argv, GError **error);
+
 /* The same of virtiod-blk only: the options that QEMU's conventions for
  * vhost-user-blk back-ends name. */
 VdPersonality *

@@ -169,6 +169,42 @@ test_acls_bring_extended_attributes (void)
 }
 
 static void
+test_attributes_and_users_of_the_host (void)
+{
+  assert_keys ("", "posix-acl=never|security-label=never");
+  assert_keys ("--security-label", "security-label=always|xattr=yes");
+  assert_keys ("-o|xattrmap=:map::user.virtiofs.:",
+               "xattrmap=:map::user.virtiofs.:|xattr=yes");
+  assert_keys ("--translate-uid=map:0:1000:1|--translate-uid=squash-host:0:0:9|"
+               "--translate-gid|map:0:100:1",
+               "translate-uid=map:0:1000:1 squash-host:0:0:9|"
+               "translate-gid=map:0:100:1");
+  assert_keys ("--uid-map=:0:100000:65536:|--uid-map=/65536/5/1/|"
+               "--gid-map=:0:100000:65536:",
+               "idmap=yes|translate-uid=map:0:100000:65536 map:65536:5:1|"
+               "translate-gid=map:0:100000:65536");
+  assert_refused ("--uid-map=0-1000", "uid-map: '0-1000'");
+}
+
+static void
+test_locks_are_one_key (void)
+{
+  assert_keys ("-o|flock,posix_lock", "locks=all");
+  assert_keys ("-o|posix_lock", "locks=posix");
+  assert_keys ("-o|flock,no_posix_lock", "locks=flock");
+  assert_keys ("-o|flock,no_flock", "locks=off");
+}
+
+static void
+test_migration (void)
+{
+  assert_keys ("--migration-mode=file-handles|--migration-on-error=abort|"
+               "--migration-verify-handles|--migration-confirm-paths",
+               "migration-mode=file-handles|migration-on-error=abort|"
+               "migration-verify-handles=yes");
+}
+
+static void
 test_a_socket_is_a_path_of_the_caller (void)
 {
   g_autoptr (VdPersonality) personality = translated (
@@ -252,8 +288,12 @@ test_mistakes_name_the_option (void)
 static void
 test_all_options_are_understood (void)
 {
-  static const char *const values[] = { "auto", "1",    "namespace",
-                                        "off",  "/srv", NULL };
+  static const char *const values[] = { "auto",       "1",
+                                        "namespace",  "off",
+                                        "/srv",       ":map::user.virtiofs.:",
+                                        ":0:1000:1:", "map:0:1000:1",
+                                        "prefer",     "find-paths",
+                                        "abort",      NULL };
   g_autoptr (VdPersonality) help = translated ("--help");
   g_auto (GStrv) lines = g_strsplit (help->text, "\n", -1);
   guint n_options = 0;
@@ -319,6 +359,9 @@ main (int argc, char **argv)
   ADD (values_may_follow_their_option);
   ADD (the_last_of_several_counts);
   ADD (acls_bring_extended_attributes);
+  ADD (attributes_and_users_of_the_host);
+  ADD (locks_are_one_key);
+  ADD (migration);
   ADD (a_socket_is_a_path_of_the_caller);
   ADD (options_without_meaning_say_so_in_a_line);
   ADD (levels_of_the_log);
