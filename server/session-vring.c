@@ -259,6 +259,8 @@ stop (VdVring *vring)
 {
   VdSession *session = vring->session;
 
+  /* When the connection ends, the front-end has what is in flight. */
+  vring->command.value = session->ended;
   if (vring->queue != NULL)
     post (vring, VD_QUEUE_STOP, stop_done);
   else if (vring->miss.access != 0) {

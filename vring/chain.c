@@ -169,6 +169,13 @@ complete_any (VdChain *chain, guint32 written)
 }
 
 void
+vd_chain_leave (VdChain *chain)
+{
+  chain->n_ranges = 0;
+  vd_queue_return_slot (chain->queue, chain);
+}
+
+void
 vd_chain_complete (VdChain *chain, guint32 written)
 {
   VdQueue *queue = chain->queue;

@@ -54,3 +54,7 @@ struct VdChain {
  * @written: bytes that the device wrote, from the start of its writable part
  * QUEUE: a pool thread or another queue hands its chains back by VdOp. */
 void vd_chain_complete (VdChain *chain, guint32 written);
+
+/* QUEUE, only if vd_queue_may_leave(): gives up @chain without an answer; the
+ * front-end hands it to the next back-end as one that was in flight. */
+void vd_chain_leave (VdChain *chain);

@@ -95,9 +95,10 @@ struct VdQueue {
   bool event_idx;       /* acked */
   bool no_notify;       /* NO_NOTIFY stands in the used ring */
   bool enabled, broken, stopping;
-  bool kicked;   /* there may be work */
-  bool plain;    /* chains may be popped by plain.h, and are not logged */
-  bool recorded; /* what is written to the ring is logged or tracked */
+  bool may_leave; /* stopping: vd_queue_may_leave() */
+  bool kicked;    /* there may be work */
+  bool plain;     /* chains may be popped by plain.h, and are not logged */
+  bool recorded;  /* what is written to the ring is logged or tracked */
   VdRange cache[VD_QUEUE_CACHE];
   guint cache_victim;
 

@@ -514,6 +514,7 @@ run_command (VdMail *mail)
   case VD_QUEUE_STOP:
     queue->stopping = true;
     queue->stop = command;
+    queue->may_leave = command->value && queue->inflight_part != NULL;
     drain (queue);
     done = FALSE;
     break;
@@ -583,6 +584,12 @@ gboolean
 vd_queue_is_stopping (const VdQueue *queue)
 {
   return queue->stopping;
+}
+
+gboolean
+vd_queue_may_leave (const VdQueue *queue)
+{
+  return queue->may_leave;
 }
 
 VdWorker *

@@ -113,7 +113,8 @@ gboolean vd_queue_fits (const VdQueue *queue, const VdMap *map);
 void vd_queue_attach (VdQueue *queue, VdWorker *worker);
 
 typedef enum {
-  VD_QUEUE_STOP,   /* no new chains; done when all in flight are completed */
+  VD_QUEUE_STOP,   /* no new chains; done when all in flight are completed;
+                    * value: or may be left to the next back-end */
   VD_QUEUE_ENABLE, /* value: whether chains are processed */
   VD_QUEUE_CALL,   /* notifier: the new call descriptor, signalled once */
   VD_QUEUE_ERR,    /* notifier: the new error descriptor */
@@ -166,6 +167,10 @@ void vd_queue_wake (VdQueue *queue);
 
 /* QUEUE: whether the queue is told to stop, so that no chain may wait. */
 gboolean vd_queue_is_stopping (const VdQueue *queue);
+
+/* QUEUE: whether the queue stops because its front-end's connection ends, while
+ * the front-end keeps track of what is in flight. */
+gboolean vd_queue_may_leave (const VdQueue *queue);
 
 /* QUEUE: breaks the ring, for instance when a request is beyond repair.
  * @reason: static text */

@@ -149,3 +149,14 @@ vd_bounce_start (VdBlkRequest *req)
   bounce->last = &req->next_bounced;
   turn (bounce);
 }
+
+void
+vd_bounce_leave (VdBlkRequest *req)
+{
+  VdBounce *bounce = &req->queue->bounce;
+
+  if (bounce->user == req)
+    bounce->user = NULL;
+  vd_chain_leave (req->chain);
+  turn (bounce);
+}

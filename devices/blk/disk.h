@@ -202,6 +202,8 @@ bool vd_bounce_needed (const VdBlkRequest *req);
 /* Moves the data of a read or write, whose task.call is ready, through the
  * buffer, at once or when those before it are done. */
 void vd_bounce_start (VdBlkRequest *req);
+/* Leaves the request to the next back-end, and the buffer to the next request. */
+void vd_bounce_leave (VdBlkRequest *req);
 
 /* cache.c, CONTROL. */
 

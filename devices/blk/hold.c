@@ -51,7 +51,7 @@ run_tell (VdMail *mail)
                blk->parent.id, g_strerror (-error),
                error == -ENOSPC || error == -EDQUOT ? " or there is room" : "");
   else if (error == 0 && blk->told_held)
-    g_message ("%s: the guest goes on", blk->parent.id);
+    g_message ("%s: no request waits for the image any more", blk->parent.id);
   blk->told_held = error != 0;
 }
 
@@ -92,16 +92,24 @@ may_succeed (const VdBlkRequest *req, int res)
   return res != -EOPNOTSUPP && res != -EINVAL && res != -EFAULT;
 }
 
+/* Whether the user wants the request to wait rather than fail. */
 static bool
 shall_wait (const VdBlkRequest *req, int res)
 {
-  const VdBlkQueue *queue = req->queue;
-  VdBlk *blk = queue->blk;
+  VdBlk *blk = req->queue->blk;
 
   return res < 0 && may_succeed (req, res) &&
          atomic_load (is_for_room (res) ? &blk->stop_on_enospc
-                                        : &blk->stop_on_error) &&
-         req->n_drains == queue->hold.n_drains &&
+                                        : &blk->stop_on_error);
+}
+
+/* Whether nobody waits for the queue. */
+static bool
+can_wait (const VdBlkRequest *req)
+{
+  const VdBlkQueue *queue = req->queue;
+
+  return req->n_drains == queue->hold.n_drains &&
          !vd_queue_is_stopping (queue->queue);
 }
 
@@ -146,10 +154,15 @@ vd_hold_takes (VdBlkRequest *req, int res)
   VdBlkQueue *queue = req->queue;
   VdHold *hold = &queue->hold;
 
-  if (!shall_wait (req, res)) {
+  bool wait = shall_wait (req, res);
+
+  if (!wait || !can_wait (req)) {
     if (req->held)
       let_go (req);
-    return false;
+    if (!wait || !vd_queue_may_leave (queue->queue))
+      return false;
+    vd_bounce_leave (req);
+    return true;
   }
   if (!req->held && hold->n++ == 0)
     begin (queue, res);

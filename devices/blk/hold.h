@@ -5,7 +5,8 @@
  * A call on the image that failed is made again later: when there may be room
  * again, or when the user says so by reloading.  Until then the queue takes no
  * new requests.  A front-end that waits for the queue comes first: what is held
- * then fails as it would have.
+ * then fails as it would have.  If only the connection ends, and the front-end
+ * keeps track of requests, the next back-end gets them.
  */
 #pragma once
 
@@ -34,14 +35,15 @@ typedef struct {
 void vd_hold_init (VdHold *hold);
 
 /* QUEUE: the call of @req returned @res, an error, or is held already.
- * Returns: whether it will be made again; else the result is final. */
+ * Returns: whether it will be made again, by us or the next back-end; else the
+ * result is final. */
 bool vd_hold_takes (VdBlkRequest *req, int res);
 
 /* QUEUE: makes held calls again if it is time to.
  * Returns: whether new requests have to stay in the ring. */
 bool vd_hold_waits (VdBlkQueue *queue);
 
-/* QUEUE: all that is held fails, and what is under way will. */
+/* QUEUE: nothing is held any more, and what is under way will not be. */
 void vd_hold_drain (VdBlkQueue *queue);
 
 /* CONTROL: all queues try again. */

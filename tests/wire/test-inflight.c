@@ -3,10 +3,12 @@
  * test-inflight.c - a daemon that is killed in the middle of requests, and its
  * successor, which gets the in-flight memory that the front-end kept
  */
+#include <errno.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 
+#include "tests/devices/blk/fault-fs.h"
 #include "tests/lib/blk.h"
 #include "tests/lib/machine.h"
 #include "vring/fd.h"
@@ -31,6 +33,7 @@ typedef struct {
 typedef struct {
   VtDaemon *daemon;
   VtMachine *vm;
+  VtFaultFs *fs; /* NULL: a plain file */
   char *image;
   int inflight_fd;
   VdWireInflight inflight;
@@ -43,7 +46,10 @@ typedef struct {
 typedef struct {
   VtRingFlags flags;
   const char *engine;
+  gboolean fails; /* the image lies on a file system that can fail */
 } Case;
+
+static char *why_not; /* NULL: such file systems can be made */
 
 static void
 fill (guint8 *data, guint block, guint64 value)
@@ -89,11 +95,17 @@ set_up (Fixture *f, gconstpointer data)
   g_autoptr (GError) error = NULL;
 
   f->daemon = vt_daemon_new ();
-  f->image = vt_daemon_path (f->daemon, "disk.img");
   for (guint i = 0; i < N_BLOCKS; i++)
     fill (zeroes + i * BLOCK, i, 0);
-  g_file_set_contents (f->image, (char *) zeroes, N_BLOCKS * BLOCK, &error);
-  g_assert_no_error (error);
+  if (c->fails && !why_not) {
+    f->fs = vt_fault_fs_new (N_BLOCKS * BLOCK);
+    f->image = g_strdup (f->fs->path);
+    memcpy (f->fs->data, zeroes, N_BLOCKS * BLOCK);
+  } else {
+    f->image = vt_daemon_path (f->daemon, "disk.img");
+    g_file_set_contents (f->image, (char *) zeroes, N_BLOCKS * BLOCK, &error);
+    g_assert_no_error (error);
+  }
   vt_daemon_add (f->daemon, "disk", "blk", "image", f->image, "queues", "2",
                  "engine", c->engine, NULL);
   vt_daemon_start (f->daemon);
@@ -109,6 +121,7 @@ tear_down (Fixture *f, gconstpointer data)
   if (f->daemon->pid)
     vt_daemon_stop (f->daemon);
   vt_daemon_free (f->daemon);
+  vt_fault_fs_free (f->fs);
   vd_clear_fd (&f->inflight_fd);
   for (guint i = 0; i < N_SLOTS; i++) {
     g_free (f->slots[0][i].request);
@@ -433,17 +446,51 @@ test_damaged_memory_is_refused_in_one_line (Fixture *f, gconstpointer data)
   check_image (f);
 }
 
+/* A request that waits for room on the host waits on while the daemon is
+ * restarted, and the driver sees no error. */
+static void
+test_what_is_held_waits_in_the_successor (Fixture *f, gconstpointer data)
+{
+  VtRing *ring = f->vm->rings[0];
+  VtBlkRequest *request = f->slots[0][0].request;
+
+  if (why_not) {
+    g_test_skip (why_not);
+    return;
+  }
+  start_first (f);
+  f->fs->faults->error[VT_FAULT_WRITE] = ENOSPC;
+  request->header->sector = GUINT64_TO_LE (5 * BLOCK / 512);
+  fill (request->data, 5, 77);
+  g_assert_true (vt_blk_add (ring, request));
+  vt_ring_kick (ring);
+  vt_daemon_wait_log (f->daemon, "the guest waits until it is reloaded");
+  vt_daemon_stop (f->daemon);
+  vt_machine_disconnect (f->vm);
+  g_assert_cmpuint (*request->status, ==, VT_BLK_NO_STATUS);
+  f->fs->faults->error[VT_FAULT_WRITE] = 0;
+  start_successor (f);
+  g_assert_true (vt_ring_take (ring, NULL) == request);
+  g_assert_cmpuint (*request->status, ==, VIRTIO_BLK_S_OK);
+  assert_filled (f->fs->data + 5 * BLOCK, 5, 77);
+}
+
 int
 main (int argc, char **argv)
 {
+  static const Case held_split = { VT_RING_EVENT_IDX, "auto", TRUE };
+  static const Case held_packed = { VT_RING_PACKED | VT_RING_INDIRECT, "auto",
+                                    TRUE };
   static const Case packed = {
-    VT_RING_PACKED | VT_RING_EVENT_IDX | VT_RING_INDIRECT, "auto"
+    VT_RING_PACKED | VT_RING_EVENT_IDX | VT_RING_INDIRECT, "auto", FALSE
   };
-  static const Case threads = { VT_RING_PACKED | VT_RING_INDIRECT, "threads" };
+  static const Case threads = { VT_RING_PACKED | VT_RING_INDIRECT, "threads",
+                                FALSE };
   static const Case indirect = { VT_RING_EVENT_IDX | VT_RING_INDIRECT,
-                                 "threads" };
+                                 "threads", FALSE };
 
   g_test_init (&argc, &argv, NULL);
+  why_not = vt_fault_fs_prepare ();
 #define ADD(name, kind, func)                                                  \
   g_test_add ("/wire/inflight/" name, Fixture, &kind, set_up, func, tear_down)
   ADD ("kill/split", indirect, test_fifty_kills_lose_and_repeat_nothing);
@@ -454,6 +501,8 @@ main (int argc, char **argv)
   ADD ("stop/packed", packed, test_memory_is_kept_over_a_stop);
   ADD ("drain/split", indirect, test_a_stop_leaves_nothing_under_way);
   ADD ("drain/packed", packed, test_a_stop_leaves_nothing_under_way);
+  ADD ("held/split", held_split, test_what_is_held_waits_in_the_successor);
+  ADD ("held/packed", held_packed, test_what_is_held_waits_in_the_successor);
   ADD ("damaged", indirect, test_damaged_memory_is_refused_in_one_line);
   return g_test_run ();
 }
