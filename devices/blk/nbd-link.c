@@ -316,6 +316,9 @@ lose (VdNbdLink *link)
   VdTask *task;
   gint64 now;
 
+  g_debug ("%s: %s", link->setup.id,
+           nbd_aio_is_dead (link->handle) == 1 ? nbd_get_error ()
+                                               : "the server went away");
   unwatch (&link->socket);
   g_clear_pointer (&link->handle, nbd_close);
   TAILQ_CONCAT (&lost, &link->done, nbd.entry);
