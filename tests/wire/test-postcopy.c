@@ -4,14 +4,20 @@
  * brought when a queue waits for them, or never
  */
 #include <fcntl.h>
+#include <glib/gstdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "build-options.h"
 #include "tests/lib/blk.h"
 #include "tests/lib/daemon.h"
 #include "tests/lib/pager.h"
 #include "vring/fd.h"
+
+#if VD_HAVE_FS
+#include "tests/devices/fs/fuse-client.h"
+#endif
 
 #define IMAGE   (1u << 20)
 #define MEMORY  (4u << 20)
@@ -114,6 +120,13 @@ set_up (Fixture *f, gconstpointer data)
                    i < N_DISKS ? id : "auto", "postcopy", "yes", NULL);
   }
   vt_daemon_add (f->daemon, "careful", "generic", "virtio-id", "42", NULL);
+#if VD_HAVE_FS
+  g_autofree char *share = vt_daemon_path (f->daemon, "share");
+
+  g_assert_no_errno (g_mkdir (share, 0755));
+  vt_daemon_add (f->daemon, "share", "fs", "source", share, "postcopy", "yes",
+                 NULL);
+#endif
   vt_daemon_start (f->daemon);
   start_other (f);
   f->usage = vt_daemon_usage (f->daemon);
@@ -305,6 +318,55 @@ test_two_devices_of_a_guest (Fixture *f, gconstpointer data)
   vt_frontend_free (fe);
   vt_ring_free (second);
 }
+
+#if VD_HAVE_FS
+
+/* Writes and reads back; both lists of buffers are pages of their own, and the
+ * client's message and answer are others. */
+static void
+use_share (VtFuse *fuse)
+{
+  g_autofree guint8 *out = g_malloc (16 * VT_PAGE),
+                    *in = g_malloc (16 * VT_PAGE);
+  guint64 nodeid, fh;
+
+  for (guint i = 0; i < 16 * VT_PAGE; i++)
+    out[i] = (guint8) g_test_rand_int ();
+  g_assert_cmpint (vt_fuse_init (fuse, 0), ==, 0);
+  g_assert_cmpint (vt_fuse_create (fuse, 1, "file", O_RDWR, 0644, &nodeid, &fh),
+                   ==, 0);
+  g_assert_cmpint (vt_fuse_write (fuse, nodeid, fh, 0, out, 16 * VT_PAGE), ==,
+                   16 * VT_PAGE);
+  g_assert_cmpint (vt_fuse_read (fuse, nodeid, fh, 0, in, 16 * VT_PAGE), ==,
+                   16 * VT_PAGE);
+  g_assert_cmpmem (in, 16 * VT_PAGE, out, 16 * VT_PAGE);
+}
+
+/* Request by request, so that no page is both brought and written here. */
+static void
+test_a_share_gets_the_pages_it_needs (Fixture *f, gconstpointer data)
+{
+  VtRing *requests = vt_ring_new (f->guest, 1, RING, 0);
+  const Way way = { "share", FALSE };
+  VtFuse fuse;
+
+  vt_fuse_init_client (&fuse, requests);
+  arrive (f, &way);
+  vt_pager_start (f->pager, NULL);
+  describe (f->fe, f->ring);
+  describe (f->fe, requests);
+  g_assert_true (vt_set_vring_enable (f->fe, 0, TRUE));
+  g_assert_true (vt_set_vring_enable (f->fe, 1, TRUE));
+  use_share (&fuse);
+  /* Not only the rings: an answer of 16 pages was read into missing ones. */
+  g_assert_cmpuint (vt_pager_n_brought (f->pager), >=, 16);
+  vt_pager_bring_all (f->pager);
+  g_assert_cmpuint (vt_postcopy_end (f->fe), ==, 0);
+  vt_get_vring_base (f->fe, 1);
+  vt_ring_free (requests);
+}
+
+#endif
 
 /* --- The front-end dies in the middle --- */
 
@@ -518,6 +580,9 @@ main (int argc, char **argv)
   add ("order/ack", test_no_ring_starts_before_the_ack);
 #define ADD(path, func)                                                        \
   g_test_add ("/postcopy/" path, Fixture, NULL, set_up, func, tear_down)
+#if VD_HAVE_FS
+  ADD ("share", test_a_share_gets_the_pages_it_needs);
+#endif
   ADD ("order/all", test_the_order_is_kept_to);
   ADD ("order/advise", test_advice_is_given_once);
   ADD ("order/memory", test_memory_comes_after_listen);
