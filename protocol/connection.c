@@ -17,10 +17,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Room for ancillary data.  The kernel makes one block of all descriptors and
- * may add credentials and a security label; what does not fit raises
- * MSG_CTRUNC. */
-#define CONTROL_SIZE 512
+#include "protocol/closer.h"
+
+/* Room for ancillary data.  The kernel makes one block of all descriptors, at
+ * most 253, and may add credentials and a security label; what does not fit
+ * raises MSG_CTRUNC. */
+#define CONTROL_SIZE 2048
 
 /* Part of a message that the socket did not take yet. */
 typedef struct {
@@ -63,17 +65,6 @@ vd_connection_new (int fd)
   return self;
 }
 
-void
-vd_connection_free (VdConnection *self)
-{
-  if (self == NULL)
-    return;
-  vd_message_clear (&self->input);
-  g_queue_clear_full (&self->output, output_free);
-  close (self->fd);
-  g_free (self);
-}
-
 int
 vd_connection_fd (const VdConnection *self)
 {
@@ -91,10 +82,11 @@ lose (VdConnection *self, GError **error, const char *why)
   return VD_READ_ERROR;
 }
 
-/* Moves the descriptors of @msg into @message and closes those beyond its room.
+/* Moves the descriptors of @msg into @message and closes those beyond its room
+ * and those that nobody wants.
  * Returns: how many there were. */
 static guint
-take_fds (struct msghdr *msg, VdMessage *message)
+take_fds (struct msghdr *msg, VdMessage *message, gboolean *ret_lingers)
 {
   guint n = 0;
 
@@ -107,7 +99,10 @@ take_fds (struct msghdr *msg, VdMessage *message)
       int fd;
 
       memcpy (&fd, CMSG_DATA (c) + at, sizeof fd);
-      if (message->n_fds < VD_MESSAGE_FDS)
+      if (vd_fd_may_linger (fd)) {
+        vd_close_elsewhere (fd);
+        *ret_lingers = TRUE;
+      } else if (message->n_fds < VD_MESSAGE_FDS)
         message->fds[message->n_fds++] = fd;
       else
         close (fd);
@@ -116,11 +111,16 @@ take_fds (struct msghdr *msg, VdMessage *message)
   return n;
 }
 
-/* One recvmsg of @len bytes to @to.  Returns: as recvmsg(), never EINTR.
- * @ret_n_fds, @ret_truncated: what came along, already in the message */
+/* What came along with bytes; the descriptors are in the message already. */
+typedef struct {
+  guint n_fds;
+  gboolean truncated; /* there were more */
+  gboolean lingers;   /* one was not taken: vd_fd_may_linger() */
+} Along;
+
+/* One recvmsg of @len bytes to @to.  Returns: as recvmsg(), never EINTR. */
 static gssize
-receive (VdConnection *self, void *to, gsize len, guint *ret_n_fds,
-         gboolean *ret_truncated)
+receive (VdConnection *self, void *to, gsize len, Along *ret)
 {
   union {
     struct cmsghdr align;
@@ -141,9 +141,33 @@ receive (VdConnection *self, void *to, gsize len, guint *ret_n_fds,
   } while (n < 0 && errno == EINTR);
   if (n < 0)
     return n;
-  *ret_n_fds = take_fds (&msg, &self->input);
-  *ret_truncated = (msg.msg_flags & MSG_CTRUNC) != 0;
+  ret->n_fds = take_fds (&msg, &self->input, &ret->lingers);
+  ret->truncated = (msg.msg_flags & MSG_CTRUNC) != 0;
   return n;
+}
+
+/* Unread descriptors would be closed with the socket, and so make that wait. */
+static void
+drain (VdConnection *self)
+{
+  guint8 bytes[4096];
+  Along along;
+
+  shutdown (self->fd, SHUT_RDWR);
+  do
+    vd_message_clear (&self->input);
+  while (receive (self, bytes, sizeof bytes, &along) > 0);
+}
+
+void
+vd_connection_free (VdConnection *self)
+{
+  if (self == NULL)
+    return;
+  drain (self);
+  g_queue_clear_full (&self->output, output_free);
+  close (self->fd);
+  g_free (self);
 }
 
 /* What a recvmsg that brought no bytes means. */
@@ -168,15 +192,16 @@ read_nothing (VdConnection *self, gssize n, GError **error)
 static VdReadResult
 read_part (VdConnection *self, void *to, gsize len, GError **error)
 {
-  gboolean truncated = FALSE;
-  guint n_fds = 0;
-  gssize n = receive (self, to, len, &n_fds, &truncated);
+  Along along = { 0 };
+  gssize n = receive (self, to, len, &along);
 
   if (n <= 0)
     return read_nothing (self, n, error);
-  if (truncated || n_fds > VD_MESSAGE_FDS)
+  if (along.lingers)
+    return lose (self, error, "a message came with an internet socket");
+  if (along.truncated || along.n_fds > VD_MESSAGE_FDS)
     return lose (self, error, "a message came with too many descriptors");
-  if (n_fds > 0 && self->input_done > 0)
+  if (along.n_fds > 0 && self->input_done > 0)
     return lose (self, error, "descriptors came in the middle of a message");
   self->input_done += (gsize) n;
   return VD_READ_MESSAGE;

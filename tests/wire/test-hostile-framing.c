@@ -4,11 +4,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "tests/wire/hostile.h"
 
@@ -173,6 +175,58 @@ stray_descriptors_without_an_answer (VtAttack *a)
     g_assert_cmpuint (vt_wait_closed (a->fe), ==, 0);
     vt_attack_reconnect (a);
   }
+}
+
+/* A socket whose last close() waits: it has sent more than its peer reads.
+ * Returns: one end; @ret_peer: the other */
+static int
+lingering_socket (int *ret_peer)
+{
+  const struct linger linger = { 1, VT_TIMEOUT_MS / 1000 };
+  struct sockaddr_in address = { .sin_family = AF_INET,
+                                 .sin_addr = { htonl (INADDR_LOOPBACK) } };
+  socklen_t len = sizeof address;
+  int listener = socket (AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int fd = socket (AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  guint8 bytes[4096] = { 0 };
+
+  g_assert_no_errno (listen (listener, 1));
+  g_assert_no_errno (
+      getsockname (listener, (struct sockaddr *) &address, &len));
+  g_assert_no_errno (connect (fd, (struct sockaddr *) &address, len));
+  *ret_peer = accept4 (listener, NULL, NULL, SOCK_CLOEXEC);
+  g_assert_no_errno (*ret_peer);
+  close (listener);
+  while (send (fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0)
+    ;
+  g_assert_no_errno (
+      setsockopt (fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger));
+  return fd;
+}
+
+/* Some are read, and others are still in the connection when it is closed. */
+static void
+descriptors_that_are_slow_to_close (VtAttack *a)
+{
+  int peers[6];
+  gint64 begin;
+
+  for (guint i = 0; i < G_N_ELEMENTS (peers); i++) {
+    int fd = lingering_socket (&peers[i]);
+
+    vt_send (a->fe, i < 2 ? VD_GET_FEATURES : VD_SET_VRING_CALL,
+             VD_WIRE_VERSION, &(guint64){ 0 }, i < 2 ? 0 : 8, &fd, 1);
+    close (fd);
+    if (i % 3 == 2)
+      vt_attack_reconnect (a);
+  }
+  begin = g_get_monotonic_time ();
+  vt_attack_witness_answers (a);
+  vt_attack_witness (a);
+  g_assert_cmpint (g_get_monotonic_time () - begin, <,
+                   VT_TIMEOUT_MS * 1000ll / 4);
+  for (guint i = 0; i < G_N_ELEMENTS (peers); i++)
+    close (peers[i]);
 }
 
 static void
@@ -401,6 +455,7 @@ main (int argc, char **argv)
   ADD ("second-client", second_client);
   ADD ("fds/stray", eight_stray_descriptors_50_times);
   ADD ("fds/stray-unanswered", stray_descriptors_without_an_answer);
+  ADD ("fds/slow", descriptors_that_are_slow_to_close);
   ADD ("fds/too-many", more_descriptors_than_a_message_may_have);
   ADD ("fds/in-payload", descriptors_inside_a_payload);
   ADD ("fds/remove-region", region_removed_with_a_descriptor);
