@@ -91,8 +91,7 @@ take_locks (VdFsdParse *parse, const VdFsdRow *row, const char *value,
   return TRUE;
 }
 
-/* ":GUEST:HOST:COUNT:" with any character for ':'; done by the kernel, as there.
- */
+/* ":GUEST:HOST:COUNT:" with any sign for ':'; done by the kernel, as there. */
 static gboolean
 take_kernel_map (VdFsdParse *parse, const VdFsdRow *row, const char *value,
                  GError **error)
@@ -102,7 +101,8 @@ take_kernel_map (VdFsdParse *parse, const VdFsdRow *row, const char *value,
   g_autofree char *rule = NULL;
   guint n = g_strv_length (parts);
 
-  if (n < 4 || n > 5 || (n == 5 && *parts[4] != '\0'))
+  if (g_ascii_isalnum (value[0]) || n < 4 || n > 5 ||
+      (n == 5 && *parts[4] != '\0'))
     return vd_fsd_fail (error, row->name,
                         "'%s' is not :GUEST:HOST:COUNT: with one separator",
                         value);
