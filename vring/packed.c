@@ -160,7 +160,7 @@ plain_table (const VdQueue *queue, guint64 gpa, guint32 size, VdChain *chain)
     guint32 kind;
 
     vd_plain_load (&table);
-    kind = vd_plain_flags (&table, VRING_DESC_F_WRITE | VRING_DESC_F_INDIRECT);
+    kind = table.kind & (VRING_DESC_F_WRITE | VRING_DESC_F_INDIRECT);
     if (kind == VRING_DESC_F_WRITE && in == NULL) {
       in = iov;
       out_len = len;
@@ -178,11 +178,9 @@ plain_table (const VdQueue *queue, guint64 gpa, guint32 size, VdChain *chain)
   return true;
 }
 
-/* What plain code finds at next_avail. */
-typedef enum { NOTHING, PLAIN, OTHER } Found;
-
-/* Takes the chain at next_avail if it is plain. */
-static G_GNUC_NO_INLINE Found
+/* The chain at next_avail, if it is plain.  Returns: the descriptors of the ring
+ * that it takes; 0: there is none; less: it is not plain. */
+VD_PLAIN_INLINE int
 walk_plain (const VdQueue *queue, VdChain *chain)
 {
   VdPlainCursor cursor = {
@@ -194,20 +192,19 @@ walk_plain (const VdQueue *queue, VdChain *chain)
 
   if (!is_available (queue->avail_wrap,
                      next_flags (queue, memory_order_acquire)))
-    return NOTHING;
+    return 0;
   vd_plain_load (&cursor);
-  chain->n_ring = 1;
-  if (vd_plain_flags (&cursor, VRING_DESC_F_INDIRECT)) {
-    if (vd_plain_flags (&cursor, VRING_DESC_F_NEXT) ||
-        !plain_table (queue, cursor.addr, cursor.len, chain))
-      return OTHER;
-  } else {
-    if (queue->size < VD_CHAIN_FEW || !vd_plain_walk (queue, &cursor, chain))
-      return OTHER;
-    chain->n_ring = (guint16) (chain->n_out + chain->n_in);
+  if (cursor.kind & VRING_DESC_F_INDIRECT) {
+    chain->id = (guint16) cursor.tail;
+    return !(cursor.kind & VRING_DESC_F_NEXT) &&
+                   plain_table (queue, cursor.addr, cursor.len, chain)
+               ? 1
+               : -1;
   }
+  if (!vd_plain_walk (queue, &cursor, chain))
+    return -1;
   chain->id = (guint16) cursor.tail; /* that of the last one counts */
-  return PLAIN;
+  return (int) (chain->n_out + chain->n_in);
 }
 
 /* Walks the descriptors from next_avail on, which the caller found available;
@@ -334,16 +331,15 @@ packed_pop (VdQueue *queue, VdChain **chains, guint max)
 
   for (; n < max; n++) {
     VdChain *chain = queue->free;
-    Found found = OTHER;
+    int n_ring = -1;
 
     if (G_LIKELY (plain && chain != NULL))
-      found = walk_plain (queue, chain);
-    if (found == NOTHING)
-      break;
-    if (G_LIKELY (found == PLAIN)) {
-      vd_queue_take_slot (queue);
+      n_ring = walk_plain (queue, chain);
+    if (G_LIKELY (n_ring > 0)) {
+      vd_queue_take_free (queue, chain);
+      chain->n_ring = (guint16) n_ring;
       advance (queue, &queue->next_avail, &queue->avail_wrap, chain->n_ring);
-    } else if ((chain = pop_any (queue)) == NULL)
+    } else if (n_ring == 0 || (chain = pop_any (queue)) == NULL)
       break;
     chains[n] = chain;
   }
@@ -370,7 +366,8 @@ packed_push (VdQueue *queue, const VdChain *chain, guint32 written)
 
   desc->id = htole16 (chain->id);
   desc->len = htole32 (written);
-  if (queue->n_unpublished++ == 0) {
+  if (!queue->unpublished) {
+    queue->unpublished = true;
     queue->used_first = at;
     queue->used_first_flags = flags;
   } else
@@ -404,7 +401,7 @@ packed_publish (VdQueue *queue)
   guint16 old = queue->used_signalled;
   bool valid = queue->signalled_valid;
 
-  if (queue->n_unpublished == 0)
+  if (!queue->unpublished)
     return FALSE;
   if (queue->inflight_part != NULL)
     vd_inflight_packed_prepare (queue);
@@ -414,7 +411,7 @@ packed_publish (VdQueue *queue)
                  queue->ring.desc_gpa +
                      queue->used_first * sizeof (struct vring_packed_desc),
                  sizeof (struct vring_packed_desc));
-  queue->n_unpublished = 0;
+  queue->unpublished = false;
   if (queue->inflight_part != NULL)
     vd_inflight_packed_publish (queue);
   queue->used_signalled = queue->used_idx;

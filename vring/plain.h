@@ -26,6 +26,7 @@ typedef struct {
   guint64 addr;
   guint32 len;
   guint32 tail; /* from the low bits: split: flags, next; packed: id, flags */
+  guint32 kind; /* flags: NEXT, WRITE, INDIRECT */
 } VdPlainCursor;
 
 #define VD_PLAIN_INLINE static inline __attribute__ ((always_inline))
@@ -39,12 +40,9 @@ vd_plain_load (VdPlainCursor *cursor)
   cursor->addr = le64toh (at[0]);
   cursor->len = (guint32) rest;
   cursor->tail = (guint32) (rest >> 32);
-}
-
-VD_PLAIN_INLINE guint32
-vd_plain_flags (const VdPlainCursor *cursor, guint32 mask)
-{
-  return (cursor->packed ? cursor->tail >> 16 : cursor->tail) & mask;
+  cursor->kind =
+      (cursor->packed ? cursor->tail >> 16 : cursor->tail) &
+      (VRING_DESC_F_NEXT | VRING_DESC_F_WRITE | VRING_DESC_F_INDIRECT);
 }
 
 /* Goes on to the next descriptor of a chain.  Returns: FALSE if a split one's
@@ -114,19 +112,17 @@ vd_plain_end (VdChain *chain, struct iovec *in, struct iovec *end,
 VD_PLAIN_INLINE bool
 vd_plain_walk (const VdQueue *queue, VdPlainCursor *cursor, VdChain *chain)
 {
-  const guint32 mask =
-      VRING_DESC_F_NEXT | VRING_DESC_F_WRITE | VRING_DESC_F_INDIRECT;
   struct iovec *iov = chain->few, *last = iov + VD_CHAIN_FEW - 1, *in;
   guint64 len = 0, out_len;
 
-  while (vd_plain_flags (cursor, mask) == VRING_DESC_F_NEXT) {
+  while (cursor->kind == VRING_DESC_F_NEXT) {
     if (iov == last || !vd_plain_put (queue, cursor, iov++))
       return false;
     len += cursor->len;
     if (!vd_plain_next (cursor))
       return false;
   }
-  if (G_UNLIKELY (vd_plain_flags (cursor, mask) == 0)) {
+  if (G_UNLIKELY (cursor->kind == 0)) {
     if (!vd_plain_put (queue, cursor, iov++))
       return false;
     len += cursor->len;
@@ -135,15 +131,14 @@ vd_plain_walk (const VdQueue *queue, VdPlainCursor *cursor, VdChain *chain)
   }
   in = iov;
   out_len = len;
-  while (vd_plain_flags (cursor, mask) ==
-         (VRING_DESC_F_WRITE | VRING_DESC_F_NEXT)) {
+  while (cursor->kind == (VRING_DESC_F_WRITE | VRING_DESC_F_NEXT)) {
     if (iov == last || !vd_plain_put (queue, cursor, iov++))
       return false;
     len += cursor->len;
     if (!vd_plain_next (cursor))
       return false;
   }
-  if (vd_plain_flags (cursor, mask) != VRING_DESC_F_WRITE ||
+  if (cursor->kind != VRING_DESC_F_WRITE ||
       !vd_plain_put (queue, cursor, iov++))
     return false;
   len += cursor->len;

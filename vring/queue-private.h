@@ -83,17 +83,17 @@ struct VdQueue {
   VdRing ring;
   guint32 size;               /* entries, a power of two */
   bool avail_wrap, used_wrap; /* packed: the wrap counters */
-  guint n_unpublished;        /* packed: used elements not yet visible */
-  guint16 used_first;         /* packed: where they begin, ... */
-  guint16 used_first_flags;   /* ... and the flags there, written last */
-  guint16 next_avail;         /* index of the next chain to pop */
-  guint16 avail_idx;          /* the driver's index as last read */
-  guint16 used_idx;           /* index of the next used element to write */
-  guint16 used_published;     /* as the driver may see it */
-  guint16 used_signalled;     /* used_published at the last notification test */
-  bool signalled_valid; /* FALSE: the next test notifies whatever it says */
-  bool event_idx;       /* acked */
-  bool no_notify;       /* NO_NOTIFY stands in the used ring */
+  bool unpublished;   /* packed: there are used elements not yet visible */
+  guint16 used_first; /* packed: where they begin, ... */
+  guint16 used_first_flags; /* ... and the flags there, written last */
+  guint16 next_avail;       /* index of the next chain to pop */
+  guint16 avail_idx;        /* the driver's index as last read */
+  guint16 used_idx;         /* index of the next used element to write */
+  guint16 used_published;   /* as the driver may see it */
+  guint16 used_signalled;   /* used_published at the last notification test */
+  bool signalled_valid;     /* FALSE: the next test notifies whatever it says */
+  bool event_idx;           /* acked */
+  bool no_notify;           /* NO_NOTIFY stands in the used ring */
   bool enabled, broken, stopping;
   bool may_leave; /* stopping: vd_queue_may_leave() */
   bool kicked;    /* there may be work */
@@ -200,17 +200,26 @@ VdChain *vd_queue_touch_slot (VdQueue *queue);
 /* queue.c: answers the MEMORY command: no chain uses the old epoch. */
 void vd_queue_finish_memory (VdQueue *queue, VdEpoch *old);
 
+/* Takes @chain, which is queue->free. */
+static inline void
+vd_queue_take_free (VdQueue *queue, VdChain *chain)
+{
+  queue->free = chain->next_free;
+  queue->epoch->in_flight++;
+}
+
 /* A free slot, or NULL if all are in flight. */
 static inline VdChain *
 vd_queue_take_slot (VdQueue *queue)
 {
   VdChain *chain = queue->free;
 
-  if (G_LIKELY (chain != NULL))
-    queue->free = chain->next_free;
-  else if ((chain = vd_queue_touch_slot (queue)) == NULL)
-    return NULL;
-  queue->epoch->in_flight++;
+  if (G_UNLIKELY (chain == NULL)) {
+    chain = vd_queue_touch_slot (queue);
+    if (chain == NULL)
+      return NULL;
+  }
+  vd_queue_take_free (queue, chain);
   return chain;
 }
 

@@ -79,7 +79,8 @@ take_inflight (VdQueue *queue, const VdQueueSetup *setup)
   queue->again = g_new (guint16, queue->size);
 }
 
-/* Split rings' in-flight memory knows heads, a packed one's every descriptor. */
+/* Split rings' in-flight memory knows heads, a packed one's every descriptor;
+ * and the plain walk of a packed ring does not notice that it went round. */
 static void
 use_epoch (VdQueue *queue, VdEpoch *epoch)
 {
@@ -88,7 +89,8 @@ use_epoch (VdQueue *queue, VdEpoch *epoch)
     chain->epoch = epoch;
   queue->plain =
       !queue->broken && epoch->dirty == NULL && queue->iotlb == NULL &&
-      (queue->inflight_part == NULL || queue->ring_ops == &vd_split_ops);
+      (queue->ring_ops == &vd_split_ops ||
+       (queue->inflight_part == NULL && queue->size >= VD_CHAIN_FEW));
   queue->recorded = epoch->dirty_ring || queue->inflight_part != NULL;
 }
 

@@ -161,7 +161,7 @@ walk (VdQueue *queue, VdChainBuilder *builder, guint16 head)
 }
 
 /* The chain of @head, in the ring or in an indirect table, if it is plain. */
-static G_GNUC_NO_INLINE bool
+VD_PLAIN_INLINE bool
 walk_plain (const VdQueue *queue, VdChain *chain, guint head)
 {
   VdPlainCursor cursor = {
@@ -171,12 +171,12 @@ walk_plain (const VdQueue *queue, VdChain *chain, guint head)
   };
 
   vd_plain_load (&cursor);
-  if (vd_plain_flags (&cursor, VRING_DESC_F_INDIRECT)) {
+  if (cursor.kind & VRING_DESC_F_INDIRECT) {
     guint8 *table;
 
     if (!vd_plain_find (queue, cursor.addr, cursor.len, &table) ||
         cursor.len % VD_PLAIN_DESC_SIZE != 0 ||
-        vd_plain_flags (&cursor, VRING_DESC_F_NEXT))
+        (cursor.kind & VRING_DESC_F_NEXT))
       return false;
     cursor.table = (const void *) table;
     cursor.size = cursor.len / VD_PLAIN_DESC_SIZE;
