@@ -57,7 +57,11 @@ typedef struct {
 typedef struct {
   VdFsCache cache;
   VdFsOffload offload;
-  guint locks; /* VdFsLockKinds */
+  guint locks;          /* VdFsLockKinds */
+  gboolean lazy_open;   /* lazy.h; read-only exports */
+  gboolean readdirplus; /* lists come with attributes */
+  gboolean direct_io;   /* O_DIRECT of the guest bypasses our page cache, too */
+  gboolean noatime;     /* O_NOATIME of the guest counts */
   gboolean ioctl;
   VdFsOffer acl, label, landlock;
   gboolean read_only, xattr, writeback, announce_submounts;

@@ -137,8 +137,10 @@ fs_close (VdDevice *dev)
 
   vd_fs_locks_clear (&fs->locks);
   vd_fs_reaper_clear (&fs->reaper);
-  vd_fs_handles_clear (&fs->handles);
+  /* Handles hold inodes, and inodes that are read lazily hold handles. */
+  vd_fs_handles_bury (&fs->handles, vd_fs_handles_reset (&fs->handles));
   vd_fs_inodes_clear (&fs->inodes);
+  vd_fs_handles_clear (&fs->handles);
   vd_fs_budget_clear (&fs->budget);
   vd_fs_jail_clear (&fs->jail);
   vd_fs_identity_clear (&fs->identity);

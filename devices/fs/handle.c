@@ -90,6 +90,26 @@ vd_fs_handles_add (VdFsHandles *handles, VdFsHandleKind kind, guint64 nodeid,
 }
 
 int
+vd_fs_handles_add_hidden (VdFsHandles *handles, guint64 nodeid, int fd,
+                          VdFsHandle **ret)
+{
+  guint64 fh;
+  int r = vd_fs_handles_add (handles, VD_FS_FILE, nodeid, NULL, fd, &fh);
+
+  if (r == 0)
+    r = vd_fs_handles_get (handles, fh, nodeid, VD_FS_FILE, ret);
+  if (r == 0)
+    vd_fs_slots_kill (&handles->slots, &(*ret)->slot);
+  return r;
+}
+
+void
+vd_fs_handles_ref (VdFsHandle *handle)
+{
+  vd_fs_slots_ref (&handle->slot);
+}
+
+int
 vd_fs_handles_restore (VdFsHandles *handles, VdFsHandleKind kind,
                        guint64 nodeid, VdFsInode *inode, int fd, guint64 fh)
 {

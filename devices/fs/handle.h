@@ -89,4 +89,12 @@ void vd_fs_handles_put (VdFsHandle *handle); /* NULL is fine */
 int vd_fs_handles_release (VdFsHandles *handles, guint64 fh, guint64 nodeid,
                            guint kinds);
 
+/* Makes a handle that has no fh, so that no guest can name it.
+ * @fd: (transfer full): closed on failure, too
+ * Returns: 0 and the only reference, -ENFILE or -ENOMEM. */
+int vd_fs_handles_add_hidden (VdFsHandles *handles, guint64 nodeid, int fd,
+                              VdFsHandle **ret);
+
+void vd_fs_handles_ref (VdFsHandle *handle); /* which the caller has already */
+
 guint32 vd_fs_handles_n_live (const VdFsHandles *handles);

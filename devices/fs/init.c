@@ -19,11 +19,9 @@
 /* What every guest gets that can do it. */
 #define ALWAYS                                                                 \
   (VD_FUSE_ASYNC_READ | VD_FUSE_ATOMIC_O_TRUNC | VD_FUSE_BIG_WRITES |          \
-   VD_FUSE_AUTO_INVAL_DATA | VD_FUSE_DO_READDIRPLUS |                          \
-   VD_FUSE_READDIRPLUS_AUTO | VD_FUSE_ASYNC_DIO | VD_FUSE_PARALLEL_DIROPS |    \
-   VD_FUSE_MAX_PAGES | VD_FUSE_CACHE_SYMLINKS | VD_FUSE_INIT_EXT |             \
-   VD_FUSE_CREATE_SUPP_GROUP | VD_FUSE_DIRECT_IO_ALLOW_MMAP |                  \
-   VD_FUSE_HAS_RESEND | VD_FUSE_ALLOW_IDMAP)
+   VD_FUSE_ASYNC_DIO | VD_FUSE_PARALLEL_DIROPS | VD_FUSE_MAX_PAGES |           \
+   VD_FUSE_CACHE_SYMLINKS | VD_FUSE_INIT_EXT | VD_FUSE_CREATE_SUPP_GROUP |     \
+   VD_FUSE_DIRECT_IO_ALLOW_MMAP | VD_FUSE_HAS_RESEND | VD_FUSE_ALLOW_IDMAP)
 
 /* The kernel of the guest enforces ACLs, if it knows them, does not apply its
  * umask, and says when the set-gid bit must go. */
@@ -37,6 +35,13 @@ vd_fs_init_wanted (const VdFs *fs, guint64 offered)
 
   if (policy->writeback)
     flags |= VD_FUSE_WRITEBACK_CACHE;
+  if (policy->readdirplus)
+    flags |= VD_FUSE_DO_READDIRPLUS | VD_FUSE_READDIRPLUS_AUTO;
+  if (policy->lazy_open)
+    flags |= VD_FUSE_NO_OPEN_SUPPORT;
+  /* Data that is valid for ever is not dropped because times have changed. */
+  flags |= policy->cache == VD_FS_CACHE_ALWAYS ? VD_FUSE_EXPLICIT_INVAL_DATA
+                                               : VD_FUSE_AUTO_INVAL_DATA;
   if ((policy->locks & VD_FS_LOCKS_POSIX) != 0)
     flags |= VD_FUSE_POSIX_LOCKS;
   if ((policy->locks & VD_FS_LOCKS_FLOCK) != 0)
@@ -47,6 +52,8 @@ vd_fs_init_wanted (const VdFs *fs, guint64 offered)
     flags |= VD_FUSE_SUBMOUNTS;
   if (fs->jail.kind == VD_FS_JAIL_CLONE) /* where ".." is safe */
     flags |= VD_FUSE_EXPORT_SUPPORT;
+  else
+    flags |= VD_FUSE_NO_EXPORT_SUPPORT;
   /* Spares the guest a request before every write; and where it truncates on
    * open nobody else would do it.  Remote servers have rules of their own. */
   if (!fs->jail.remote)

@@ -332,6 +332,7 @@ inode_new (VdFsInodes *inodes, VdFsSlot *slot, VdFsFound *found)
     *found->proof = (VdFsProof){ 0 };
   }
   atomic_store_explicit (&inode->used, FALSE, memory_order_relaxed);
+  atomic_store_explicit (&inode->data, NULL, memory_order_relaxed);
   memset (&inode->stamp, 0, sizeof inode->stamp);
   if (found->fd >= 0)
     vd_fs_pin_start (inode);

@@ -48,8 +48,9 @@ struct VdFsInode {
   atomic_bool used; /* since it was last thought of parking it */
   gboolean listed;  /* by the pins' lock, as all to place */
   VdFsInode *older, *newer;
-  VdFsPlace *place; /* NULL: not needed, or not known */
-  VdFsProof proof;  /* constant from the first parking on */
+  VdFsPlace *place;                   /* NULL: not needed, or not known */
+  _Atomic (struct VdFsHandle *) data; /* lazy.h; NULL: none, or parked */
+  VdFsProof proof;                    /* constant from the first parking on */
 
   /* By the shard's lock. */
   guint64 n_lookups;

@@ -21,6 +21,7 @@
 
 #include "build-options.h"
 
+#include "devices/fs/lazy.h"
 #include "devices/fs/ops.h"
 #include "vring/fault.h"
 #include "vring/iov.h"
@@ -274,8 +275,8 @@ transfer_begin (VdFsRequest *req, guint64 fh, guint64 offset, guint32 size)
   if (offset > G_MAXINT64)
     return -EINVAL;
   req->transfer = (VdFsTransfer){ .size = size };
-  return vd_fs_handles_get (&vd_fs_of (req)->handles, fh, req->in.nodeid,
-                            VD_FS_FILE, &req->transfer.handle);
+  return vd_fs_file_get (vd_fs_of (req), req->in.nodeid, fh,
+                         &req->transfer.handle);
 }
 
 void

@@ -16,6 +16,8 @@ static const char *const jail_choices[] = { "auto", "clone", "live", "none",
 static const char *const locks_choices[] = { "off", "flock", "posix", "all",
                                              NULL };
 
+static const char *const open_choices[] = { "normal", "lazy", NULL };
+
 static const char *const offload_choices[] = { "auto", "always", "never",
                                                NULL };
 
@@ -105,6 +107,26 @@ const VdKey vd_fs_keys[] = {
         "are opened again when they are needed; 0: a share of the process's",
     .min = 0,
     .max = 1u << 30 },
+  { .name = "open",
+    .type = VD_KEY_ENUM,
+    .fallback = "normal",
+    .help = "lazy: spare the guest a request for opening and one for closing a "
+            "file, with read-only=yes",
+    .choices = open_choices },
+  { .name = "readdirplus",
+    .type = VD_KEY_BOOL,
+    .fallback = "yes",
+    .help = "list directories with the attributes of what is in them, when the "
+            "guest thinks that it needs them" },
+  { .name = "direct-io",
+    .type = VD_KEY_BOOL,
+    .fallback = "no",
+    .help = "files that the guest opens with O_DIRECT bypass the host's page "
+            "cache, too" },
+  { .name = "preserve-noatime",
+    .type = VD_KEY_BOOL,
+    .fallback = "no",
+    .help = "O_NOATIME of the guest keeps access times on the host" },
   { .name = "locks",
     .type = VD_KEY_ENUM,
     .fallback = "off",
@@ -190,6 +212,10 @@ vd_fs_policy (const VdOptions *options)
 
   return (VdFsPolicy){
     .cache = cache,
+    .lazy_open = choice (options, "open", open_choices) == 1,
+    .readdirplus = vd_options_bool (options, "readdirplus"),
+    .direct_io = vd_options_bool (options, "direct-io"),
+    .noatime = vd_options_bool (options, "preserve-noatime"),
     .locks = choice (options, "locks", locks_choices),
     .ioctl = vd_options_bool (options, "ioctl"),
     .offload = choice (options, "offload", offload_choices),
@@ -255,6 +281,13 @@ vd_fs_keys_check (VdOptions *options, GError **error)
       (tag[0] == '\0' ||
        strlen (tag) > sizeof ((struct virtio_fs_config *) NULL)->tag)) {
     vd_options_set_error (options, "tag", error, "not 1 to 36 bytes long");
+    return FALSE;
+  }
+  if (choice (options, "open", open_choices) == 1 &&
+      !vd_options_bool (options, "read-only")) {
+    vd_options_set_error (options, "open", error,
+                          "lazy is for directories that the guest cannot "
+                          "change: add read-only=yes");
     return FALSE;
   }
   if (!vd_fs_identity_init (&identity, options, error))

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "devices/fs/entry.h"
+#include "devices/fs/lazy.h"
 #include "devices/fs/ops.h"
 
 #ifndef SYS_fchmodat2
@@ -34,7 +35,8 @@ target_get (VdFs *fs, guint64 nodeid, gboolean has_fh, guint64 fh, Target *ret)
   ret->handle = NULL;
   if (r < 0)
     return r;
-  if (has_fh)
+  /* Guests that open nothing say that they have fh 0. */
+  if (has_fh && (fh != 0 || !vd_fs_is_lazy (fs)))
     r = vd_fs_handles_get (&fs->handles, fh, nodeid, VD_FS_FILE | VD_FS_DIR,
                            &ret->handle);
   if (r < 0)

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "devices/fs/entry.h"
+#include "devices/fs/lazy.h"
 #include "devices/fs/ops.h"
 #include "vring/fd.h"
 
@@ -27,16 +28,22 @@
 #define RACY_NS 20000000
 
 /* Flags for the host's open().  O_APPEND, O_SYNC and O_DSYNC come with each
- * WRITE; O_DIRECT is about the guest's page cache.
+ * WRITE; O_DIRECT is about the guest's page cache, unless the user wants it to
+ * be about the host's as well.
  * Returns: them or -errno. */
 static int
 host_flags (const VdFs *fs, guint32 flags)
 {
   int host = (int) flags & (O_ACCMODE | O_TRUNC);
 
+  if (fs->policy.direct_io)
+    host |= (int) flags & O_DIRECT;
+  if (fs->policy.noatime)
+    host |= (int) flags & O_NOATIME;
+
   if ((host & O_ACCMODE) == O_ACCMODE)
     return -EINVAL;
-  if (fs->policy.read_only && host != O_RDONLY)
+  if (fs->policy.read_only && (host & (O_ACCMODE | O_TRUNC)) != O_RDONLY)
     return -EROFS;
   /* A guest that caches writes reads the rest of the page first. */
   if ((vd_fs_negotiated (fs) & VD_FUSE_WRITEBACK_CACHE) != 0 &&
@@ -144,9 +151,11 @@ vd_fs_op_open (VdFsRequest *req, guint64 nodeid, guint32 flags,
   VdFs *fs = vd_fs_of (req);
   gboolean kill_set_id = (open_flags & VD_FUSE_OPEN_KILL_SUIDGID) != 0;
   VdFsInode *inode;
-  int host = host_flags (fs, flags), fd;
-  int r = vd_fs_inodes_get (&fs->inodes, nodeid, &inode);
+  int host = host_flags (fs, flags), fd, r;
 
+  if (vd_fs_is_lazy (fs)) /* and the guest does not ask again */
+    return host < 0 ? host : -ENOSYS;
+  r = vd_fs_inodes_get (&fs->inodes, nodeid, &inode);
   if (r < 0)
     return r;
   if (host < 0 || inode->type != S_IFREG) {
@@ -439,8 +448,7 @@ vd_fs_op_lseek (VdFsRequest *req, guint64 nodeid, guint64 fh, guint64 offset,
   VdFsHandle *handle;
   VdFuseLseekOut out;
   off_t at;
-  int r = vd_fs_handles_get (&vd_fs_of (req)->handles, fh, nodeid, VD_FS_FILE,
-                             &handle);
+  int r = vd_fs_file_get (vd_fs_of (req), nodeid, fh, &handle);
 
   if (r < 0)
     return r;

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "devices/fs/entry.h"
+#include "devices/fs/handle.h"
 #include "devices/fs/inode.h"
 #include "vring/fd.h"
 
@@ -237,6 +238,8 @@ vd_fs_pin_stop (VdFsInode *inode)
     pthread_mutex_unlock (&pins->lock);
     close (inode->fd);
     vd_fs_budget_give (inode->table->budget);
+    vd_fs_handles_put (
+        atomic_load_explicit (&inode->data, memory_order_relaxed));
   }
   inode->fd = -1;
   vd_fs_proof_clear (&inode->proof);
@@ -296,12 +299,18 @@ park (VdFsInode *inode)
 {
   VdFsPins *pins = &inode->table->pins;
   VdFsBudget *budget = inode->table->budget;
+  VdFsHandle *data;
   int fd = inode->fd;
 
-  if (make_proof (inode) == 0 && vd_fs_slots_park (&inode->slot)) {
-    close (fd);
-    vd_fs_budget_give (budget);
-    return TRUE;
+  if (make_proof (inode) == 0) {
+    /* Once it is parked, who wakes it may write to it at any moment. */
+    data = atomic_load_explicit (&inode->data, memory_order_relaxed);
+    if (vd_fs_slots_park (&inode->slot)) {
+      close (fd);
+      vd_fs_budget_give (budget);
+      vd_fs_handles_put (data);
+      return TRUE;
+    }
   }
   pthread_mutex_lock (&pins->lock);
   list_append (pins, inode);
@@ -429,6 +438,7 @@ vd_fs_pin_wake (VdFsInode *inode, guint depth)
   pthread_mutex_lock (&pins->lock);
   if (vd_fs_slot_is_parked (&inode->slot)) {
     inode->fd = fd;
+    atomic_store_explicit (&inode->data, NULL, memory_order_relaxed);
     vd_fs_budget_count (inodes->budget);
     list_append (pins, inode);
     vd_fs_slots_unpark (&inode->slot);

@@ -308,6 +308,7 @@ test_mistakes_are_named (void)
   expect_refusal ("source", "/nonexistent/dir", "source=/nonexistent/dir");
   expect_refusal ("source", "/dev/null", "Not a directory");
   expect_refusal ("tag", "", "tag");
+  expect_refusal ("open", "lazy", "read-only=yes");
   expect_refusal ("tag", "0123456789012345678901234567890123456", "36 bytes");
   expect_refusal ("posix-acl", "always", "xattr=yes");
   expect_refusal ("cache", "sometimes", "cache");
