@@ -146,7 +146,7 @@ blk_open (VdOptions *options, GError **error)
   open_queues (blk, (guint) vd_options_uint (options, "queues"));
   vd_blk_shape (blk, options);
   take_live_keys (blk, options);
-  vd_blk_watch_size (blk, options);
+  vd_blk_watch_size (blk);
   if (blk->cache == VD_CACHE_UNSAFE)
     g_message ("%s: cache=unsafe: flushes of the guest do nothing; a crash of "
                "the host will lose data",

@@ -145,7 +145,7 @@ struct VdBlk {
   /* CONTROL. */
   guint64 acked;
   GSList *toggles; /* VdToggle under way: cache.c */
-  VdWatch *watch;  /* NULL: nothing tells of another size */
+  VdWatch *watch;  /* NULL: remote */
   bool size_lost;  /* told already */
   bool told_held;  /* that requests wait */
 };
@@ -167,9 +167,8 @@ void vd_blk_shape (VdBlk *blk, VdOptions *options);
 gboolean vd_blk_reload_size (VdBlk *blk, VdOptions *options, GError **error);
 /* Tells the driver if the image has another size. */
 void vd_blk_look_at_size (VdBlk *blk);
-/* From now on another size of the image is told to the driver; as far as the
- * kernel says so. */
-void vd_blk_watch_size (VdBlk *blk, VdOptions *options);
+/* From now on another size of the image is told to the driver. */
+void vd_blk_watch_size (VdBlk *blk);
 
 /* stats.c, CONTROL: VdDeviceOps.dump. */
 void vd_blk_dump (VdDevice *dev, GString *text);

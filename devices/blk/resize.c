@@ -62,14 +62,9 @@ on_changed (gpointer data)
 }
 
 void
-vd_blk_watch_size (VdBlk *blk, VdOptions *options)
+vd_blk_watch_size (VdBlk *blk)
 {
-  g_autoptr (GError) error = NULL;
-
-  if (blk->image->nbd != NULL)
-    return; /* a server tells of another size when it is connected to */
-  blk->watch = vd_watch_new (blk->image, on_changed, blk, &error);
-  if (blk->watch == NULL)
-    g_message ("%s: image: another size will only be seen on reload: %s",
-               vd_options_origin (options), error->message);
+  /* A server tells of another size when it is connected to. */
+  if (blk->image->nbd == NULL)
+    blk->watch = vd_watch_new (blk->image, on_changed, blk);
 }

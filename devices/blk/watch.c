@@ -4,7 +4,6 @@
  */
 #include "devices/blk/watch.h"
 
-#include <errno.h>
 #include <glib-unix.h>
 #include <linux/netlink.h>
 #include <sys/inotify.h>
@@ -16,6 +15,9 @@
 /* Between two events of a file: how late a change is seen at most, and the
  * price of a disk that is written all the time. */
 #define REARM_MS 40
+
+/* Between two looks where nothing tells. */
+#define LOOK_MS 1000
 
 #define UEVENT_GROUP_KERNEL 1
 
@@ -43,10 +45,18 @@ on_rearm (gpointer data)
 {
   VdWatch *watch = data;
 
-  watch->timer = 0;
-  arm (watch);
+  watch->timer = arm (watch) ? 0 : g_timeout_add (LOOK_MS, on_rearm, watch);
   watch->changed (watch->data);
   return G_SOURCE_REMOVE;
+}
+
+static gboolean
+on_look (gpointer data)
+{
+  VdWatch *watch = data;
+
+  watch->changed (watch->data);
+  return G_SOURCE_CONTINUE;
 }
 
 static gboolean
@@ -87,7 +97,7 @@ open_uevents (VdWatch *watch)
 
 VdWatch *
 vd_watch_new (const VdImage *image, void (*changed) (gpointer data),
-              gpointer data, GError **error)
+              gpointer data)
 {
   VdWatch *watch = g_new0 (VdWatch, 1);
 
@@ -95,13 +105,10 @@ vd_watch_new (const VdImage *image, void (*changed) (gpointer data),
   watch->is_device = image->is_device;
   watch->changed = changed;
   watch->data = data;
-  if (watch->is_device ? !open_uevents (watch) : !open_inotify (watch)) {
-    g_set_error (error, G_FILE_ERROR, g_file_error_from_errno (errno), "%s",
-                 g_strerror (errno));
-    vd_watch_free (watch);
-    return NULL;
-  }
-  watch->source = g_unix_fd_add (watch->fd, G_IO_IN, on_event, watch);
+  if (watch->is_device ? open_uevents (watch) : open_inotify (watch))
+    watch->source = g_unix_fd_add (watch->fd, G_IO_IN, on_event, watch);
+  else
+    watch->timer = g_timeout_add (LOOK_MS, on_look, watch);
   return watch;
 }
 

@@ -4,7 +4,9 @@
  *
  * A file tells by inotify, a block device by the kernel's uevents.  An idle disk
  * costs nothing, a busy file a few wakeups of CONTROL a second: inotify cannot
- * tell growth from writing, so it is asked for one event at a time.
+ * tell growth from writing, so it is asked for one event at a time.  Where the
+ * kernel has no room for another watch, or a jail no /proc to name the file by,
+ * the size is looked at once a second.
  */
 #pragma once
 
@@ -15,8 +17,7 @@ typedef struct VdWatch VdWatch;
 /* CONTROL, whose main context must be the default one: calls @changed soon after
  * each change, and sometimes without one.  File systems whose changes come from
  * other machines tell nothing.
- * Returns: (transfer full): NULL with @error set if the kernel has no room for
- * another watch */
+ * Returns: (transfer full) */
 VdWatch *vd_watch_new (const VdImage *image, void (*changed) (gpointer data),
-                       gpointer data, GError **error);
+                       gpointer data);
 void vd_watch_free (VdWatch *watch); /* NULL is fine */

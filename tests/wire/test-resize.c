@@ -3,14 +3,19 @@
  * test-resize.c - a disk that grows and shrinks under a running driver, by the
  * key and by whoever changes the image
  */
+#include <fcntl.h>
 #include <glib/gstdio.h>
 #include <linux/loop.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "tests/devices/blk/loop.h"
 #include "tests/lib/blk.h"
 #include "tests/lib/machine.h"
+#include "vring/fd.h"
 
 #define SECTOR 512u
 #define MIB    (1u << 20)
@@ -188,6 +193,43 @@ test_requests_go_on_while_the_size_changes (Fixture *f, gconstpointer data)
   g_assert_cmpuint (n_done, >=, 40);
 }
 
+static gboolean
+write_text (const char *path, const char *text)
+{
+  vd_autofd fd = open (path, O_WRONLY | O_CLOEXEC);
+
+  return fd >= 0 && write (fd, text, strlen (text)) > 0;
+}
+
+/* Makes this process and its children a user without inotify. */
+static gboolean
+give_up_inotify (void)
+{
+  g_autofree char *uids = g_strdup_printf ("0 %u 1", getuid ());
+
+  return unshare (CLONE_NEWUSER) == 0 &&
+         write_text ("/proc/self/uid_map", uids) &&
+         write_text ("/proc/sys/user/max_inotify_instances", "0");
+}
+
+static void
+test_without_inotify_the_size_is_looked_at (Fixture *f, gconstpointer data)
+{
+  if (!g_test_subprocess ()) {
+    g_test_trap_subprocess (NULL, 0, G_TEST_SUBPROCESS_INHERIT_STDERR);
+    g_test_trap_assert_passed ();
+    return;
+  }
+  if (!give_up_inotify ()) {
+    g_test_skip ("no user namespace");
+    return;
+  }
+  g_assert_cmpint (inotify_init1 (IN_CLOEXEC), ==, -1);
+  serve (f, f->path);
+  cut (f, 9 * MIB);
+  expect_size (f, 9 * MIB);
+}
+
 static void
 test_a_grown_block_device_is_seen (Fixture *f, gconstpointer data)
 {
@@ -219,6 +261,7 @@ main (int argc, char **argv)
   ADD ("key", test_the_key_grows_and_shrinks_the_disk);
   ADD ("lost", test_a_lost_image_keeps_the_size);
   ADD ("load", test_requests_go_on_while_the_size_changes);
+  ADD ("no-inotify", test_without_inotify_the_size_is_looked_at);
   ADD ("device", test_a_grown_block_device_is_seen);
   return g_test_run ();
 }
