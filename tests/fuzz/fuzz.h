@@ -12,11 +12,15 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined __SANITIZE_ADDRESS__ || defined __clang__
-#if defined __SANITIZE_ADDRESS__ || __has_feature(address_sanitizer)
-#include <sanitizer/asan_interface.h>
-#define FZ_POISON(at, len) ASAN_POISON_MEMORY_REGION (at, len)
+#if defined __has_feature /* clang */
+#if __has_feature(address_sanitizer)
+#define FZ_ASAN
 #endif
+#elif defined __SANITIZE_ADDRESS__ /* gcc */
+#define FZ_ASAN
+#endif
+#ifdef FZ_ASAN
+#include <sanitizer/asan_interface.h>
 #endif
 
 /* AddressSanitizer reports every access to these bytes: what lies behind shared
@@ -24,8 +28,8 @@
 static inline void
 fz_forbid (void *at, gsize len)
 {
-#ifdef FZ_POISON
-  FZ_POISON (at, len);
+#ifdef FZ_ASAN
+  ASAN_POISON_MEMORY_REGION (at, len);
 #endif
 }
 
