@@ -49,20 +49,28 @@ caps_get (CapSet *ret)
   return 0;
 }
 
-/* Sets the effective capabilities of this thread; the others stay. */
 static int
-caps_set_effective (guint64 effective)
+caps_set (const CapSet *caps)
 {
   struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
-  const CapSet *caps = &thread.caps;
   struct __user_cap_data_struct data[2] = {
-    { (guint32) effective, (guint32) caps->permitted,
+    { (guint32) caps->effective, (guint32) caps->permitted,
       (guint32) caps->inheritable },
-    { (guint32) (effective >> 32), (guint32) (caps->permitted >> 32),
+    { (guint32) (caps->effective >> 32), (guint32) (caps->permitted >> 32),
       (guint32) (caps->inheritable >> 32) },
   };
 
   return syscall (SYS_capset, &header, data) < 0 ? -errno : 0;
+}
+
+/* Sets the effective capabilities of this thread; the others stay. */
+static int
+caps_set_effective (guint64 effective)
+{
+  CapSet caps = thread.caps;
+
+  caps.effective = effective;
+  return caps_set (&caps);
 }
 
 static inline guint64
@@ -91,6 +99,24 @@ load_thread (void)
   thread.loaded = TRUE;
 }
 
+static int
+drop_caps (guint64 drop)
+{
+  CapSet left = thread.caps;
+  int r;
+
+  left.effective &= ~drop;
+  left.permitted &= ~drop;
+  left.inheritable &= ~drop;
+  r = caps_set (&left);
+  if (r < 0)
+    return r;
+  thread.caps = left;
+  thread.can_switch &= has_cap (CAP_SETUID) && has_cap (CAP_SETGID);
+  thread.keeps_set_id = has_cap (CAP_FSETID);
+  return 0;
+}
+
 gboolean
 vd_fs_cred_has (guint cap)
 {
@@ -99,7 +125,7 @@ vd_fs_cred_has (guint cap)
 }
 
 int
-vd_fs_cred_enter (int proc)
+vd_fs_cred_enter (int proc, guint64 drop)
 {
   load_thread ();
   if (unshare (CLONE_FS) < 0 || fchdir (proc) < 0)
@@ -114,7 +140,7 @@ vd_fs_cred_enter (int proc)
       return -errno;
     thread.can_switch = FALSE;
   }
-  return 0;
+  return drop_caps (drop);
 }
 
 /* Returns: 0 or -errno; what was done so far is noted in thread. */

@@ -24,8 +24,9 @@ typedef struct {
  * no supplementary groups.  The thread stays so.
  * @proc: "/proc/self/fd", which becomes the working directory, so that
  *   descriptor 7 has the path "7"
+ * @drop: capabilities to give up for good, bits by CAP_*
  * Returns: 0 or -errno. */
-int vd_fs_cred_enter (int proc);
+int vd_fs_cred_enter (int proc, guint64 drop);
 
 /* Whether the thread has capability CAP_*, between requests. */
 gboolean vd_fs_cred_has (guint cap);

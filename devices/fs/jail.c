@@ -102,6 +102,7 @@ vd_fs_jail_open (VdFsJail *jail, const char *source,
 {
   jail->root = -1;
   jail->rules = -1;
+  jail->drop = config->drop;
   jail->proc = open ("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (jail->proc < 0) {
     g_set_error (error, G_IO_ERROR, g_io_error_from_errno (errno),
@@ -132,7 +133,7 @@ vd_fs_jail_enter (const VdFsJail *jail)
 
   if (entered == jail)
     return 0;
-  r = vd_fs_cred_enter (jail->proc);
+  r = vd_fs_cred_enter (jail->proc, jail->drop);
   if (r == 0 && jail->rules >= 0)
     r = vd_fs_landlock_enter (jail->rules);
   if (r == 0)

@@ -25,6 +25,7 @@ typedef enum {
 typedef struct {
   VdFsJailKind kind;
   VdFsCloneConfig clone;
+  guint64 drop; /* capabilities that threads give up, bits by CAP_* */
 } VdFsJailConfig;
 
 typedef struct {
@@ -33,6 +34,7 @@ typedef struct {
   int proc;             /* "/proc/self/fd", O_PATH */
   int rules;            /* of Landlock, or -1 */
   gboolean lacks_clone; /* AUTO would have had CLONE */
+  guint64 drop;         /* as wanted */
   gboolean remote;      /* the root lies on another machine (NFS, SMB, ...) */
 } VdFsJail;
 

@@ -4,6 +4,8 @@
 #include <linux/virtio_fs.h>
 #include <string.h>
 
+#include "devices/fs/capabilities.h"
+
 #define FOREVER_S 86400 /* as the other implementations have it */
 
 static const char *const cache_choices[] = { "never", "metadata", "auto",
@@ -81,6 +83,10 @@ const VdKey vd_fs_keys[] = {
     .fallback = "no",
     .help = "let the kernel translate users and groups, by rules of the kind "
             "map:GUEST:HOST:COUNT; all others are nobody" },
+  { .name = "modcaps",
+    .type = VD_KEY_STRING,
+    .help = "capabilities(7) that the export's threads keep beside those that "
+            "it takes, or give up: +sys_admin:-mknod" },
   { .name = "writeback",
     .type = VD_KEY_BOOL,
     .fallback = "no",
@@ -270,11 +276,29 @@ check_identity (const VdOptions *options, const VdFsIdentity *identity,
   return FALSE;
 }
 
+/* What the export's threads give up. */
+static gboolean
+drop_of (const VdOptions *options, guint64 *ret, GError **error)
+{
+  guint64 keep = vd_fs_capabilities (vd_options_bool (options, "xattr"),
+                                     vd_options_bool (options, "ioctl"));
+  g_autoptr (GError) why = NULL;
+
+  if (!vd_fs_capabilities_modify (&keep, vd_options_string (options, "modcaps"),
+                                  &why)) {
+    vd_options_set_error (options, "modcaps", error, "%s", why->message);
+    return FALSE;
+  }
+  *ret = ~keep;
+  return TRUE;
+}
+
 gboolean
 vd_fs_keys_check (VdOptions *options, GError **error)
 {
   const char *tag = vd_options_string (options, "tag");
   VdFsIdentity identity;
+  guint64 drop;
   gboolean ok;
 
   if (tag != NULL &&
@@ -290,7 +314,8 @@ vd_fs_keys_check (VdOptions *options, GError **error)
                           "change: add read-only=yes");
     return FALSE;
   }
-  if (!vd_fs_identity_init (&identity, options, error))
+  if (!drop_of (options, &drop, error) ||
+      !vd_fs_identity_init (&identity, options, error))
     return FALSE;
   ok = check_identity (options, &identity, error);
   vd_fs_identity_clear (&identity);
@@ -300,10 +325,14 @@ vd_fs_keys_check (VdOptions *options, GError **error)
 VdFsJailConfig
 vd_fs_jail_config (const VdOptions *options, const VdFsIdentity *identity)
 {
+  guint64 drop = 0;
+
+  (void) drop_of (options, &drop, NULL); /* checked before */
   return (VdFsJailConfig){
     .kind = choice (options, "jail", jail_choices),
     .clone = { .read_only = vd_options_bool (options, "read-only"),
                .uid_map = identity->kernel_uids,
                .gid_map = identity->kernel_gids },
+    .drop = drop,
   };
 }

@@ -29,10 +29,11 @@ lack (GString *text, gboolean lacking, const char *what)
     g_string_append_printf (text, "%s%s", text->len > 0 ? "; " : "", what);
 }
 
+/* Whether the export's threads lack capability @cap. */
 static gboolean
-cannot (guint cap)
+cannot (const VdFs *fs, guint cap)
 {
-  return !vd_fs_cred_has (cap);
+  return !vd_fs_cred_has (cap) || (fs->jail.drop >> cap & 1) != 0;
 }
 
 static void
@@ -42,16 +43,16 @@ lacks_privileges (const VdFs *fs, GString *text)
   g_autofree char *owner =
       g_strdup_printf ("new files belong to user %u", geteuid ());
 
-  lack (text, cannot (CAP_SETUID) || cannot (CAP_SETGID), owner);
-  lack (text, cannot (CAP_CHOWN), "owners cannot be changed");
-  lack (text, cannot (CAP_DAC_OVERRIDE),
+  lack (text, cannot (fs, CAP_SETUID) || cannot (fs, CAP_SETGID), owner);
+  lack (text, cannot (fs, CAP_CHOWN), "owners cannot be changed");
+  lack (text, cannot (fs, CAP_DAC_OVERRIDE),
         "files that the daemon's user may not open are not served");
-  lack (text, cannot (CAP_FOWNER),
+  lack (text, cannot (fs, CAP_FOWNER),
         "modes and times of others' files cannot be changed");
   lack (text, !all_users,
         "users that are not in the daemon's user namespace own no files");
-  lack (text, cannot (CAP_MKNOD) || !all_users, "no device nodes");
-  lack (text, fs->policy.xattr && (cannot (CAP_SYS_ADMIN) || !all_users),
+  lack (text, cannot (fs, CAP_MKNOD) || !all_users, "no device nodes");
+  lack (text, fs->policy.xattr && (cannot (fs, CAP_SYS_ADMIN) || !all_users),
         "no attributes trusted.* and security.* (but see xattrmap)");
 }
 

@@ -25,14 +25,14 @@ typedef struct {
 } Fixture;
 
 /* Which jail a test runs in. */
-static const VdFsJailConfig cloned = { VD_FS_JAIL_CLONE, { 0 } };
-static const VdFsJailConfig cloned_read_only = { VD_FS_JAIL_CLONE,
-                                                 { .read_only = TRUE } };
-static const VdFsJailConfig idmapped = {
-  VD_FS_JAIL_CLONE, { .uid_map = "0 1000 2\n", .gid_map = "0 1001 1\n" }
-};
-static const VdFsJailConfig live = { VD_FS_JAIL_LIVE, { 0 } };
-static const VdFsJailConfig none = { VD_FS_JAIL_NONE, { 0 } };
+static const VdFsJailConfig cloned = { .kind = VD_FS_JAIL_CLONE };
+static const VdFsJailConfig cloned_read_only = { .kind = VD_FS_JAIL_CLONE,
+                                                 .clone.read_only = TRUE };
+static const VdFsJailConfig idmapped = { .kind = VD_FS_JAIL_CLONE,
+                                         .clone = { .uid_map = "0 1000 2\n",
+                                                    .gid_map = "0 1001 1\n" } };
+static const VdFsJailConfig live = { .kind = VD_FS_JAIL_LIVE };
+static const VdFsJailConfig none = { .kind = VD_FS_JAIL_NONE };
 
 static void
 put (const char *dir, const char *name)
