@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * meter.h - what a process spends: processor time, system calls, sleeps
+ */
+#pragma once
+
+#include <glib.h>
+
+typedef struct {
+  gint64 cpu_ns;   /* of all threads, user and system */
+  gint64 syscalls; /* -1: the kernel does not let us count */
+  gint64 sleeps;   /* voluntary context switches */
+} VbSpent;
+
+typedef struct VbMeter VbMeter;
+
+/* Begins to count what @pid does, also by threads that it starts later. */
+VbMeter *vb_meter_new (GPid pid);
+void vb_meter_free (VbMeter *meter); /* NULL is fine */
+
+/* What was spent since vb_meter_new(). */
+VbSpent vb_meter_read (VbMeter *meter);
