@@ -235,8 +235,7 @@ const VdFsdRow vd_fsd_rows[] = {
   { "translate-uid", LONG, NEEDED, .key = "translate-uid", .list = TRUE },
   { "translate-gid", LONG, NEEDED, .key = "translate-gid", .list = TRUE },
   { "seccomp", LONG, NEEDED, .note = "no system call is filtered" },
-  { "modcaps", BOTH, NEEDED,
-    .note = "capabilities are those that the process was given" },
+  { "modcaps", BOTH, NEEDED, .key = "modcaps" },
 
   { "migration-mode", LONG, NEEDED, .key = "migration-mode" },
   { "migration-on-error", LONG, NEEDED, .key = "migration-on-error" },

@@ -165,6 +165,7 @@ test_acls_bring_extended_attributes (void)
   assert_keys ("--posix-acl", "posix-acl=always|xattr=yes");
   assert_keys ("--posix-acl=auto", "posix-acl=auto|xattr=yes");
   assert_keys ("-o|posix_acl", "posix-acl=always|xattr=yes");
+  assert_keys ("--modcaps=+sys_admin:-mknod", "modcaps=+sys_admin:-mknod");
   assert_keys ("--posix-acl=never", "posix-acl=never");
 }
 
@@ -288,12 +289,13 @@ test_mistakes_name_the_option (void)
 static void
 test_all_options_are_understood (void)
 {
-  static const char *const values[] = { "auto",       "1",
-                                        "namespace",  "off",
-                                        "/srv",       ":map::user.virtiofs.:",
-                                        ":0:1000:1:", "map:0:1000:1",
-                                        "prefer",     "find-paths",
-                                        "abort",      NULL };
+  static const char *const values[] = {
+    "auto",       "1",          "namespace",
+    "off",        "/srv",       ":map::user.virtiofs.:",
+    "+sys_admin", ":0:1000:1:", "map:0:1000:1",
+    "prefer",     "find-paths", "abort",
+    NULL
+  };
   g_autoptr (VdPersonality) help = translated ("--help");
   g_auto (GStrv) lines = g_strsplit (help->text, "\n", -1);
   guint n_options = 0;
