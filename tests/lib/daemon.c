@@ -146,6 +146,22 @@ vt_daemon_image (VtDaemon *daemon, const char *name, gsize size)
   return path;
 }
 
+void
+vt_daemon_check_image (VtDaemon *daemon, const char *name)
+{
+  g_autofree char *path = vt_daemon_path (daemon, name);
+  g_autofree char *contents = NULL;
+  gsize len;
+
+  g_assert_true (g_file_get_contents (path, &contents, &len, NULL));
+  for (gsize i = 0; i < len / sizeof (guint64); i++) {
+    guint64 word;
+
+    memcpy (&word, contents + i * sizeof word, sizeof word);
+    g_assert_cmphex (word, ==, i / 64 << 8 | i % 64);
+  }
+}
+
 /* Runs in the child. */
 static void
 die_with_parent (gpointer data)

@@ -57,6 +57,8 @@ char *vt_daemon_socket (VtDaemon *daemon, const char *id);
 /* Creates a file of @size bytes in its folder, with a pattern in each 512 bytes.
  * Returns: (transfer full): its path. */
 char *vt_daemon_image (VtDaemon *daemon, const char *name, gsize size);
+/* Fails the test unless the file is as that made it. */
+void vt_daemon_check_image (VtDaemon *daemon, const char *name);
 
 /* Starts it and waits until all its sockets exist; fails the test, showing its
  * stderr, if it exits instead. */

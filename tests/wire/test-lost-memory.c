@@ -279,13 +279,8 @@ static void
 check_disk_unchanged (Fixture *f, const char *id)
 {
   g_autofree char *name = g_strconcat (id, ".img", NULL);
-  g_autofree char *path = vt_daemon_path (f->daemon, name);
-  g_autofree char *before = vt_daemon_image (f->daemon, "before", IMAGE);
-  g_autofree char *is = NULL, *was = NULL;
 
-  g_assert_true (g_file_get_contents (path, &is, NULL, NULL));
-  g_assert_true (g_file_get_contents (before, &was, NULL, NULL));
-  g_assert_cmpmem (is, IMAGE, was, IMAGE);
+  vt_daemon_check_image (f->daemon, name);
 }
 
 /* Waits for the lines that say so, and counts them. */

@@ -386,13 +386,8 @@ static void
 check_image_untouched (Fixture *f, const Way *way)
 {
   g_autofree char *name = g_strconcat (way->engine, ".img", NULL);
-  g_autofree char *path = vt_daemon_path (f->daemon, name);
-  g_autofree char *before = vt_daemon_image (f->daemon, "before", IMAGE);
-  g_autofree char *is = NULL, *was = NULL;
 
-  g_assert_true (g_file_get_contents (path, &is, NULL, NULL));
-  g_assert_true (g_file_get_contents (before, &was, NULL, NULL));
-  g_assert_cmpmem (is, IMAGE, was, IMAGE);
+  vt_daemon_check_image (f->daemon, name);
 }
 
 static void
