@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "devices/blk/call.h"
 #include "tests/devices/blk/fault-fs.h"
 #include "tests/lib/blk.h"
 #include "tests/lib/rig.h"
@@ -25,6 +26,12 @@
 #define QUIET_MS 500
 
 typedef struct {
+  const char *engine;
+  VtFaultOp fault;
+} Case;
+
+typedef struct {
+  const char *engine;
   VtFaultFs *fs;
   VtGuest *guest;
   VtRing *ring;
@@ -34,6 +41,7 @@ typedef struct {
 static void
 set_up (Fixture *f, gconstpointer data)
 {
+  f->engine = ((const Case *) data)->engine;
   f->fs = vt_fault_fs_new (SIZE);
   f->guest = vt_guest_new (16 << 20);
   f->ring = vt_ring_new (f->guest, 0, 64, VT_RING_EVENT_IDX);
@@ -53,10 +61,10 @@ start_on (Fixture *f, const char *path, const char *key, const char *value)
 {
   g_autoptr (GError) error = NULL;
 
-  f->rig =
-      vt_rig_open (f->guest, &vd_blk_ops, &error, "image", path, "on-enospc",
-                   "stop", g_str_equal (key, "on-enospc") ? "cache" : key,
-                   g_str_equal (key, "on-enospc") ? "writeback" : value, NULL);
+  f->rig = vt_rig_open (
+      f->guest, &vd_blk_ops, &error, "image", path, "engine", f->engine,
+      "on-enospc", "stop", g_str_equal (key, "on-enospc") ? "cache" : key,
+      g_str_equal (key, "on-enospc") ? "writeback" : value, NULL);
   g_assert_no_error (error);
   vt_rig_start_ring (f->rig, f->ring);
 }
@@ -153,9 +161,9 @@ test_zeroes_without_room_wait_too (Fixture *f, gconstpointer data)
 }
 
 static void
-test_an_error_waits_for_the_user (Fixture *f, gconstpointer op)
+test_an_error_waits_for_the_user (Fixture *f, gconstpointer data)
 {
-  VtFaultOp fault = GPOINTER_TO_UINT (op);
+  VtFaultOp fault = ((const Case *) data)->fault;
   guint32 type = fault == VT_FAULT_READ ? VIRTIO_BLK_T_IN : VIRTIO_BLK_T_OUT;
   VtBlkRequest *request;
 
@@ -300,26 +308,44 @@ skip_all (gconstpointer data)
   g_test_skip (why_not);
 }
 
+static void
+add (const char *engine, const char *name, VtFaultOp fault,
+     void (*func) (Fixture *, gconstpointer))
+{
+  static Case cases[32]; /* they live as long as the tests */
+  static guint n;
+  Case *c = &cases[n++];
+  g_autofree char *path = g_strdup_printf ("/blk/hold/%s/%s", engine, name);
+
+  g_assert_cmpuint (n, <=, G_N_ELEMENTS (cases));
+  *c = (Case){ .engine = engine, .fault = fault };
+  g_test_add (path, Fixture, c, set_up, func, tear_down);
+}
+
 int
 main (int argc, char **argv)
 {
+  static const char *const engines[] = { "auto", "threads", "io_uring" };
+
   g_test_init (&argc, &argv, NULL);
   why_not = vt_fault_fs_prepare ();
   if (why_not) {
     g_test_add_data_func ("/blk/hold", NULL, skip_all);
     return g_test_run ();
   }
-#define ADD(name, data, func)                                                  \
-  g_test_add ("/blk/hold/" name, Fixture, GUINT_TO_POINTER (data), set_up,     \
-              func, tear_down)
-  ADD ("enospc", 0, test_a_write_without_room_goes_on_when_there_is_some);
-  ADD ("zeroes", 0, test_zeroes_without_room_wait_too);
-  ADD ("error/read", VT_FAULT_READ, test_an_error_waits_for_the_user);
-  ADD ("error/write", VT_FAULT_WRITE, test_an_error_waits_for_the_user);
-  ADD ("ring", 0, test_new_requests_stay_in_the_ring);
-  ADD ("stop", 0, test_a_front_end_that_stops_the_queue_gets_the_error);
-  ADD ("memory", 0, test_new_memory_does_not_wait_for_the_image);
-  ADD ("flush", 0, test_a_failed_flush_is_always_reported);
-  ADD ("tmpfs", 0, test_a_full_tmpfs_is_waited_for);
+  for (guint i = 0; i < G_N_ELEMENTS (engines); i++) {
+    if (strcmp (engines[i], "io_uring") == 0 && !vd_call_check_uring (NULL))
+      continue;
+#define ADD(name, fault, func) add (engines[i], name, fault, func)
+    ADD ("enospc", 0, test_a_write_without_room_goes_on_when_there_is_some);
+    ADD ("zeroes", 0, test_zeroes_without_room_wait_too);
+    ADD ("error/read", VT_FAULT_READ, test_an_error_waits_for_the_user);
+    ADD ("error/write", VT_FAULT_WRITE, test_an_error_waits_for_the_user);
+    ADD ("ring", 0, test_new_requests_stay_in_the_ring);
+    ADD ("stop", 0, test_a_front_end_that_stops_the_queue_gets_the_error);
+    ADD ("memory", 0, test_new_memory_does_not_wait_for_the_image);
+    ADD ("flush", 0, test_a_failed_flush_is_always_reported);
+    ADD ("tmpfs", 0, test_a_full_tmpfs_is_waited_for);
+  }
   return g_test_run ();
 }
