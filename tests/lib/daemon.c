@@ -232,21 +232,48 @@ has_ended (VtDaemon *daemon, int *ret)
   return TRUE;
 }
 
+/* Tells a socket from the one that a killed daemon left behind. */
+typedef struct {
+  guint64 inode;
+  struct timespec changed;
+} Identity;
+
+static Identity
+identify (const char *path)
+{
+  struct stat st;
+
+  return stat (path, &st) == 0 ? (Identity){ st.st_ino, st.st_ctim }
+                               : (Identity){ 0 };
+}
+
+static gboolean
+is_same (const Identity *a, const Identity *b)
+{
+  return a->inode == b->inode && a->changed.tv_sec == b->changed.tv_sec &&
+         a->changed.tv_nsec == b->changed.tv_nsec;
+}
+
 void
 vt_daemon_start (VtDaemon *daemon)
 {
+  g_autofree Identity *before = g_new0 (Identity, daemon->sockets->len);
   gint64 end = deadline ();
   int status;
 
+  for (guint i = 0; i < daemon->sockets->len; i++)
+    before[i] = identify (g_ptr_array_index (daemon->sockets, i));
   spawn (daemon);
   for (guint i = 0; i < daemon->sockets->len;) {
+    Identity now = identify (g_ptr_array_index (daemon->sockets, i));
+
     if (has_ended (daemon, &status)) {
       g_autofree char *log = vt_daemon_log (daemon);
 
       g_error ("virtiod exited with status %d:\n%s", status, log);
     }
     g_assert_cmpint (g_get_monotonic_time (), <, end);
-    if (g_access (g_ptr_array_index (daemon->sockets, i), F_OK) == 0)
+    if (now.inode != 0 && !is_same (&now, &before[i]))
       i++;
     else
       g_usleep (1000);
