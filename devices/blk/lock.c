@@ -12,9 +12,10 @@
 #include <fcntl.h>
 
 /* The kernel ends the io_uring of a killed process some time after the process,
- * and its locks with it: a successor that is started at once must not fail. */
+ * and its files and locks with it, on a busy host half a second: a successor that
+ * is started at once must not fail. */
 #define RETRY_US 10000
-#define RETRIES  25
+#define RETRIES  100
 
 enum { HELD_BASE = 100, UNSHARED_BASE = 200, N_PERMISSIONS = 4 };
 

@@ -14,7 +14,7 @@
 
 /* Locks the image behind @fd until the open file description goes away.  A
  * writer shares only reading that takes the image as it comes; a reader shares
- * reading and is refused beside a writer.  May block for a quarter of a second
+ * reading and is refused beside a writer.  May block for a second
  * where another user holds on to the image.
  * @fd: open for reading at least
  * @locked: (out): FALSE if this file system knows no such locks
