@@ -75,7 +75,8 @@ pool_calls (VtRig *rig)
 }
 
 /* Returns: FALSE if a write happened to wait for the disk, so that some after
- * it were sent to the pool. */
+ * it were sent to the pool, or if a thread of the pool was only now going back
+ * to sleep from an earlier one, which takes a lock. */
 static gboolean
 count_rounds (VtRig *rig, VtRing *ring, VtBlkRequest **requests)
 {
@@ -89,6 +90,8 @@ count_rounds (VtRig *rig, VtRing *ring, VtBlkRequest **requests)
   if (pool_calls (rig) != calls)
     return FALSE;
   g_assert_cmpuint (after.allocations - before.allocations, ==, 0);
+  if (calls > 0 && after.locks != before.locks)
+    return FALSE;
   g_assert_cmpuint (after.locks - before.locks, ==, 0);
   return TRUE;
 }
