@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 struct VbMeter {
-  GPid pid;
+  GArray *pids;     /* GPid: the process and all that it started */
   GArray *counters; /* int: one for each thread that was there */
   VbSpent first;
 };
@@ -37,6 +37,46 @@ tracepoint (void)
   return 0;
 }
 
+/* Calls @func for each thread of @pid, with its folder in /proc. */
+static void
+each_thread (GPid pid, void (*func) (const char *folder, gpointer data),
+             gpointer data)
+{
+  g_autofree char *path = g_strdup_printf ("/proc/%d/task", pid);
+  GDir *dir = g_dir_open (path, 0, NULL);
+  const char *thread;
+
+  if (dir == NULL)
+    return;
+  while ((thread = g_dir_read_name (dir)) != NULL) {
+    g_autofree char *folder = g_build_filename (path, thread, NULL);
+
+    func (folder, data);
+  }
+  g_dir_close (dir);
+}
+
+/* A back-end that jails itself serves in a child. */
+static void
+add_children (const char *folder, gpointer data)
+{
+  g_autofree char *path = g_build_filename (folder, "children", NULL);
+  g_autofree char *text = NULL;
+  g_auto (GStrv) words = NULL;
+
+  if (!g_file_get_contents (path, &text, NULL, NULL))
+    return;
+  words = g_strsplit (g_strstrip (text), " ", -1);
+  for (guint i = 0; words[i] != NULL; i++) {
+    GPid child = (GPid) g_ascii_strtoll (words[i], NULL, 10);
+
+    if (child > 0) {
+      g_array_append_val (data, child);
+      each_thread (child, add_children, data);
+    }
+  }
+}
+
 static void
 close_counters (VbMeter *meter)
 {
@@ -45,47 +85,49 @@ close_counters (VbMeter *meter)
   g_array_set_size (meter->counters, 0);
 }
 
+typedef struct {
+  GArray *counters;
+  guint64 event;
+} Opening;
+
 static void
-open_counter (VbMeter *meter, guint64 event, pid_t thread)
+open_counter (const char *folder, gpointer data)
 {
+  const Opening *opening = data;
   struct perf_event_attr attr = {
     .type = PERF_TYPE_TRACEPOINT,
     .size = sizeof attr,
-    .config = event,
+    .config = opening->event,
     .inherit = 1,
   };
+  pid_t thread = (pid_t) g_ascii_strtoll (strrchr (folder, '/') + 1, NULL, 10);
   int fd = (int) syscall (SYS_perf_event_open, &attr, thread, -1, -1,
                           PERF_FLAG_FD_CLOEXEC);
 
   if (fd >= 0)
-    g_array_append_val (meter->counters, fd);
+    g_array_append_val (opening->counters, fd);
 }
 
-/* Adds up one field of a file of each thread.
- * @key: what stands before it, or NULL for the first word */
 static gint64
-sum_threads (GPid pid, const char *file, const char *key)
+read_field (const char *folder, const char *file, const char *key)
 {
-  g_autofree char *folder = g_strdup_printf ("/proc/%d/task", pid);
-  GDir *dir = g_dir_open (folder, 0, NULL);
-  const char *thread;
-  gint64 sum = 0;
+  g_autofree char *path = g_build_filename (folder, file, NULL);
+  g_autofree char *text = NULL;
+  const char *at;
 
-  if (dir == NULL)
+  if (!g_file_get_contents (path, &text, NULL, NULL))
     return 0;
-  while ((thread = g_dir_read_name (dir)) != NULL) {
-    g_autofree char *path = g_build_filename (folder, thread, file, NULL);
-    g_autofree char *text = NULL;
-    const char *at;
+  at = strstr (text, key);
+  return at != NULL ? g_ascii_strtoll (at + strlen (key), NULL, 10) : 0;
+}
 
-    if (!g_file_get_contents (path, &text, NULL, NULL))
-      continue;
-    at = key != NULL ? strstr (text, key) : text;
-    if (at != NULL)
-      sum += g_ascii_strtoll (at + (key != NULL ? strlen (key) : 0), NULL, 10);
-  }
-  g_dir_close (dir);
-  return sum;
+static void
+add_thread (const char *folder, gpointer data)
+{
+  VbSpent *spent = data;
+
+  spent->cpu_ns += read_field (folder, "schedstat", "");
+  spent->sleeps += read_field (folder, "status", "\nvoluntary_ctxt_switches:");
 }
 
 static gint64
@@ -108,28 +150,25 @@ read_counters (const VbMeter *meter)
 static VbSpent
 read_all (const VbMeter *meter)
 {
-  return (VbSpent){
-    .cpu_ns = sum_threads (meter->pid, "schedstat", NULL),
-    .syscalls = read_counters (meter),
-    .sleeps = sum_threads (meter->pid, "status", "\nvoluntary_ctxt_switches:"),
-  };
+  VbSpent spent = { .syscalls = read_counters (meter) };
+
+  for (guint i = 0; i < meter->pids->len; i++)
+    each_thread (g_array_index (meter->pids, GPid, i), add_thread, &spent);
+  return spent;
 }
 
 VbMeter *
 vb_meter_new (GPid pid)
 {
-  g_autofree char *folder = g_strdup_printf ("/proc/%d/task", pid);
   VbMeter *meter = g_new0 (VbMeter, 1);
-  GDir *dir = g_dir_open (folder, 0, NULL);
-  guint64 event = tracepoint ();
-  const char *thread;
+  Opening opening = { .event = tracepoint () };
 
-  meter->pid = pid;
-  meter->counters = g_array_new (FALSE, FALSE, sizeof (int));
-  while (event != 0 && dir != NULL && (thread = g_dir_read_name (dir)) != NULL)
-    open_counter (meter, event, (pid_t) g_ascii_strtoll (thread, NULL, 10));
-  if (dir != NULL)
-    g_dir_close (dir);
+  meter->pids = g_array_new (FALSE, FALSE, sizeof (GPid));
+  g_array_append_val (meter->pids, pid);
+  each_thread (pid, add_children, meter->pids);
+  meter->counters = opening.counters = g_array_new (FALSE, FALSE, sizeof (int));
+  for (guint i = 0; opening.event != 0 && i < meter->pids->len; i++)
+    each_thread (g_array_index (meter->pids, GPid, i), open_counter, &opening);
   meter->first = read_all (meter);
   return meter;
 }
@@ -141,6 +180,7 @@ vb_meter_free (VbMeter *meter)
     return;
   close_counters (meter);
   g_array_unref (meter->counters);
+  g_array_unref (meter->pids);
   g_free (meter);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * meter.h - what a process spends: processor time, system calls, sleeps
+ * meter.h - what a process and its children spend: processor time, system calls,
+ * sleeps
  */
 #pragma once
 
@@ -14,7 +15,8 @@ typedef struct {
 
 typedef struct VbMeter VbMeter;
 
-/* Begins to count what @pid does, also by threads that it starts later. */
+/* Begins to count what @pid and its children do, also by threads that they start
+ * later. */
 VbMeter *vb_meter_new (GPid pid);
 void vb_meter_free (VbMeter *meter); /* NULL is fine */
 
