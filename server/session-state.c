@@ -201,6 +201,7 @@ save (VdSession *session, GError **error)
 {
   VdDevice *dev = session->dev;
   g_autoptr (GByteArray) own = g_byte_array_new ();
+  g_autoptr (GBytes) stream = NULL;
   VdState state;
 
   if (!dev->ops->save (dev, own, error))
@@ -212,7 +213,14 @@ save (VdSession *session, GError **error)
     .device = own->data,
     .device_len = own->len,
   };
-  return vd_state_encode (&state);
+  stream = vd_state_encode (&state);
+  if (g_bytes_get_size (stream) <= VD_STATE_MAX)
+    return g_steal_pointer (&stream);
+  /* Here, where the guest can go on. */
+  g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_KEEP,
+               "the state has %zu bytes, more than the %u that can be loaded",
+               g_bytes_get_size (stream), VD_STATE_MAX);
+  return NULL;
 }
 
 static gboolean

@@ -248,6 +248,9 @@ fs_dump (VdDevice *dev, GString *text)
   if (fs->n_lost > 0)
     g_string_append_printf (text, "not found after migration: %u\n",
                             fs->n_lost);
+  if (fs->n_lost_locks > 0)
+    g_string_append_printf (text, "locks left behind in migration: %u\n",
+                            fs->n_lost_locks);
 #define LINE(field)                                                            \
   g_string_append_printf (text, #field ": %" G_GUINT64_FORMAT "\n",            \
                           sum (fs, offsetof (VdFsCounters, field)))

@@ -481,3 +481,17 @@ vd_fs_op_getlk (VdFsRequest *req, guint64 nodeid, guint64 fh, guint64 owner,
   vd_fs_reply (req, &out, sizeof out);
   return 0;
 }
+
+void
+vd_fs_locks_foreach (VdFsLocks *locks, void (*func) (int fd, gpointer data),
+                     gpointer data)
+{
+  GHashTableIter iter;
+  gpointer key;
+
+  pthread_mutex_lock (&locks->lock);
+  g_hash_table_iter_init (&iter, locks->files);
+  while (g_hash_table_iter_next (&iter, &key, NULL))
+    func (((const VdFsLockFile *) key)->fd, data);
+  pthread_mutex_unlock (&locks->lock);
+}

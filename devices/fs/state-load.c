@@ -26,7 +26,8 @@ typedef struct {
   VdFs *fs;
   const guint8 *bytes; /* not read yet */
   gsize len;
-  guint n_lost; /* files and open files that are not there */
+  guint n_lost;  /* files and open files that are not there */
+  guint n_locks; /* that were left behind */
 } Loader;
 
 /* One inode as it is read. */
@@ -314,6 +315,7 @@ load (Loader *loader, GError **error)
   if (!load_inodes (loader, GUINT32_FROM_LE (head.n_inodes), error) ||
       !load_handles (loader, GUINT32_FROM_LE (head.n_handles), error))
     return FALSE;
+  loader->n_locks = GUINT32_FROM_LE (head.n_locks);
   atomic_store_explicit (&fs->negotiated, negotiated, memory_order_release);
   return TRUE;
 }
@@ -332,5 +334,6 @@ vd_fs_load (VdDevice *dev, const guint8 *config, const guint8 *state, gsize len,
     return FALSE;
   }
   fs->n_lost = loader.n_lost;
+  fs->n_lost_locks = loader.n_locks;
   return TRUE;
 }

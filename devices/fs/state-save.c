@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "devices/fs/entry.h"
+#include "vring/fd.h"
 
 GQuark
 vd_fs_state_error_quark (void)
@@ -211,6 +212,21 @@ for_each_handle (Saver *saver, void (*func) (Saver *saver, VdFsHandle *handle))
   }
 }
 
+/* Counts what @fd has locked, which the kernel tells in /proc/self/fdinfo. */
+static void
+note_locks (int fd, gpointer data)
+{
+  Saver *saver = data;
+  g_autofree char *path = g_strdup_printf ("../fdinfo/%d", fd);
+  vd_autofd info = openat (saver->fs->jail.proc, path, O_RDONLY | O_CLOEXEC);
+  char text[4096];
+  gssize n = info < 0 ? 0 : read (info, text, sizeof text - 1);
+
+  text[MAX (n, 0)] = '\0';
+  for (const char *at = text; (at = strstr (at, "\nlock:")) != NULL; at++)
+    saver->head.n_locks++;
+}
+
 static void
 note_open (Saver *saver, VdFsHandle *handle)
 {
@@ -218,6 +234,22 @@ note_open (Saver *saver, VdFsHandle *handle)
 
   *nodeid = handle->nodeid;
   g_hash_table_add (saver->open, nodeid);
+  if (saver->fs->policy.locks != 0)
+    note_locks (handle->fd, saver);
+}
+
+/* Returns: FALSE with @error set if there are locks and that matters. */
+static gboolean
+check_locks (Saver *saver, GError **error)
+{
+  vd_fs_locks_foreach (&saver->fs->locks, note_locks, saver);
+  if (saver->head.n_locks == 0 || !saver->fs->policy.migration.abort_on_error)
+    return TRUE;
+  g_set_error (error, VD_FS_STATE_ERROR, VD_FS_STATE_ERROR_LOCKS,
+               "the guest has %u file locks on this host, which cannot move; "
+               "migration-on-error=guest-error moves it without them",
+               saver->head.n_locks);
+  return FALSE;
 }
 
 static void
@@ -247,7 +279,7 @@ vd_fs_save (VdDevice *dev, GByteArray *state, GError **error)
   append (&saver, &saver.head, sizeof saver.head);
   if (vd_fs_negotiated (fs) != 0) {
     for_each_handle (&saver, note_open);
-    if (!save_inodes (&saver, error))
+    if (!check_locks (&saver, error) || !save_inodes (&saver, error))
       return FALSE;
     for_each_handle (&saver, save_handle);
   }
@@ -259,6 +291,7 @@ vd_fs_save (VdDevice *dev, GByteArray *state, GError **error)
         GUINT32_TO_LE (vd_fs_slots_generation (&fs->inodes.slots)),
     .handle_generation =
         GUINT32_TO_LE (vd_fs_slots_generation (&fs->handles.slots)),
+    .n_locks = GUINT32_TO_LE (saver.head.n_locks),
     .negotiated = GUINT64_TO_LE (vd_fs_negotiated (fs)),
   };
   memcpy (state->data + start, &saver.head, sizeof saver.head);

@@ -4,7 +4,8 @@
  *
  * Files are told by their paths below the shared directory, or by file handles
  * (VdFsMigration).  The bytes are little-endian and packed: a VdFsStateHead,
- * inodes each with its path and its handle behind it, handles.  server/state.h
+ * inodes each with its path and its handle behind it, handles.  Locks of the
+ * host cannot go along: while this side has them, the other cannot.  server/state.h
  * adds version and checksum of the whole; neither makes the content true.
  */
 #pragma once
@@ -20,7 +21,7 @@ typedef struct {
   guint32 n_handles;
   guint32 inode_generation; /* vd_fs_slots_generation() */
   guint32 handle_generation;
-  guint32 reserved;
+  guint32 n_locks;    /* of the host, which do not go along */
   guint64 negotiated; /* flags of INIT; 0: no session, and nothing else */
 } VdFsStateHead;
 
@@ -66,4 +67,5 @@ typedef enum {
   VD_FS_STATE_ERROR_DAMAGED,  /* what is to be loaded contradicts itself */
   VD_FS_STATE_ERROR_POLICY,   /* it was made with other keys */
   VD_FS_STATE_ERROR_LOST,     /* a file is not there */
+  VD_FS_STATE_ERROR_LOCKS,    /* the guest has locked files on the host */
 } VdFsStateError;

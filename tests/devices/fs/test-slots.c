@@ -213,6 +213,50 @@ test_threads_never_meet_a_dead_object (Fixture *f, gconstpointer data)
   g_assert_cmpuint (vd_fs_slots_n_live (&f->slots), ==, RACE_IDS);
 }
 
+static VdFsSlot *
+claim (Fixture *f, guint64 id)
+{
+  VdFsSlot *slot = vd_fs_slots_claim (&f->slots, id);
+
+  if (slot != NULL) {
+    g_assert_cmphex (vd_fs_slot_id (slot), ==, id);
+    vd_fs_slots_publish (&f->slots, slot, 1, FALSE);
+  }
+  return slot;
+}
+
+static void
+test_ids_of_another_table_are_claimed (Fixture *f, gconstpointer data)
+{
+  guint64 id = 0;
+  guint32 at = 0;
+
+  for (guint i = 0; i < 10; i++) /* used before, and free again */
+    add (f, i);
+  vd_fs_slots_bury (&f->slots, vd_fs_slots_kill_all (&f->slots));
+  vd_fs_slots_rewind (&f->slots, 7);
+  g_assert_nonnull (claim (f, 3ull << 32 | 5));
+  g_assert_nonnull (claim (f, 6ull << 32 | 900));
+  g_assert_null (claim (f, 4ull << 32 | 5)); /* taken */
+  g_assert_null (claim (f, 1ull << 32 | 1001));
+  g_assert_null (claim (f, 1ull << 32));
+  g_assert_null (claim (f, 6));
+  g_assert_cmphex (vd_fs_slots_next (&f->slots, &at), ==, 3ull << 32 | 5);
+  g_assert_cmphex (vd_fs_slots_next (&f->slots, &at), ==, 6ull << 32 | 900);
+  g_assert_cmphex (vd_fs_slots_next (&f->slots, &at), ==, 0);
+  /* What comes later is newer than all that the other table gave out, and has
+   * none of its numbers. */
+  for (guint i = 0; i < 998; i++) {
+    id = add (f, i);
+    g_assert_cmpuint (id >> 32, >=, 7);
+    g_assert_cmpuint ((guint32) id, !=, 5);
+    g_assert_cmpuint ((guint32) id, !=, 900);
+  }
+  g_assert_null (vd_fs_slots_take (&f->slots));
+  g_assert_true (kill_id (f, id));
+  g_assert_cmpuint (vd_fs_slots_generation (&f->slots), >, (id >> 32) + 1);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -225,6 +269,7 @@ main (int argc, char **argv)
   ADD ("reference", test_a_reference_outlives_the_id);
   ADD ("maximum", test_beyond_the_maximum_taking_fails);
   ADD ("all", test_all_are_killed_at_once);
+  ADD ("claim", test_ids_of_another_table_are_claimed);
   ADD ("threads", test_threads_never_meet_a_dead_object);
   return g_test_run ();
 }

@@ -32,6 +32,12 @@ static const VtFsConfig fresh_live = { .keys = { "jail", "live" },
 static const VtFsConfig small = { .keys = { "fd-budget", "64" } };
 static const VtFsConfig fresh_small = { .keys = { "fd-budget", "64" },
                                         .no_init = TRUE };
+static const VtFsConfig locks = { .keys = { "locks", "all" } };
+static const VtFsConfig fresh_locks = { .keys = { "locks", "all" },
+                                        .no_init = TRUE };
+static const VtFsConfig locks_abort = {
+  .keys = { "locks", "all", "migration-on-error", "abort" }
+};
 static const VtFsConfig writeback = { .keys = { "writeback", "yes" } };
 
 static void
@@ -574,6 +580,52 @@ test_more_files_than_descriptors (VtFs *f, gconstpointer config)
   close_target (&to, &fresh_small);
 }
 
+/* Locks a file by fcntl(2) and by flock(2). */
+static void
+lock_two (VtFs *f)
+{
+  struct fuse_lk_in in = { .owner = 7,
+                           .lk = { .start = 0, .end = 9, .type = F_WRLCK } };
+  guint64 file;
+
+  vt_fs_put (f, "file", "0123456789");
+  in.fh = vt_fs_open (f, "file", O_RDWR, &file);
+  g_assert_cmpint (
+      vt_fuse_call (f->c, FUSE_SETLK, file, &in, sizeof in, NULL, 0, NULL, 0),
+      ==, 0);
+  in.lk_flags = FUSE_LK_FLOCK;
+  g_assert_cmpint (
+      vt_fuse_call (f->c, FUSE_SETLK, file, &in, sizeof in, NULL, 0, NULL, 0),
+      ==, 0);
+}
+
+static void
+test_locks_are_counted (VtFs *f, gconstpointer config)
+{
+  VtFs to = { 0 };
+
+  lock_two (f);
+  open_target (&to, f->dir, &fresh_locks);
+  move (f, &to);
+  g_assert_cmpuint (n_lost (&to), ==, 0);
+  g_assert_cmpuint (((VdFs *) to.rig->dev)->n_lost_locks, ==, 2);
+  close_target (&to, &fresh_locks);
+}
+
+static void
+test_locks_may_abort (VtFs *f, gconstpointer config)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (GByteArray) state = NULL;
+
+  lock_two (f);
+  stop (f);
+  state = save (f, &error);
+  g_assert_null (state);
+  g_assert_error (error, VD_FS_STATE_ERROR, VD_FS_STATE_ERROR_LOCKS);
+  go_on (f);
+}
+
 static void
 test_other_keys_are_refused (VtFs *f, gconstpointer config)
 {
@@ -672,6 +724,8 @@ main (int argc, char **argv)
   ADD (NULL, a_missing_file_may_abort);
   ADD (&verified, verified_handles_tell_files_apart);
   ADD (&small, more_files_than_descriptors);
+  ADD (&locks, locks_are_counted);
+  ADD (&locks_abort, locks_may_abort);
   ADD (&writeback, other_keys_are_refused);
   ADD (NULL, a_guest_that_has_not_mounted);
   ADD (NULL, damaged_states_do_no_harm);
