@@ -90,9 +90,10 @@ test_mistakes_of_the_command_line (Fixture *f, gconstpointer data)
   assert_mistake (f, "--device|blk,socket=DIR/s,imgae=DIR/image",
                   "--device blk,id=blk0: imgae=DIR/image: unknown key; did you "
                   "mean 'image'?");
-  assert_mistake (f, "--check|--device|blk,socket=DIR/s",
-                  "--device blk,id=blk0: image: this key is required (file or "
-                  "block device with the disk's bytes, or fd:N)");
+  assert_mistake (
+      f, "--check|--device|blk,socket=DIR/s",
+      "--device blk,id=blk0: image: this key is required (file or "
+      "block device with the disk's bytes, fd:N, fd:NAME, or nbd://...)");
   assert_mistake (f, "--device|generic,socket=DIR/s,virtio-id=5,config=a u9",
                   "--device generic,id=generic0: config=a u9: field 'a': 'u9' "
                   "is not a type (u8, le16, le32, le64, be16, be32, be64, "
