@@ -451,6 +451,7 @@ test_a_device_is_told_to_let_go (Fixture *f, gconstpointer data)
 {
   const VdQueueOps ops = { .request_size = 8, .handle = keep, .drain = let_go };
   VdChain *kept = NULL;
+  VdQueueStats stats;
   Request request;
 
   f->rig.ops = &ops;
@@ -459,7 +460,9 @@ test_a_device_is_told_to_let_go (Fixture *f, gconstpointer data)
   request_init (f, &request, PAGE);
   request_map (f, &request);
   request_send (f, &request);
-  barrier (f);
+  do
+    vd_queue_stats (vt_queue_rig_queue (&f->rig, f->ring), &stats);
+  while (stats.chains == 0);
   invalidate (f, 0, G_MAXUINT64);
   g_assert_true (vt_ring_get (f->ring, NULL) == &request);
   vt_queue_rig_stop (&f->rig, f->ring);
