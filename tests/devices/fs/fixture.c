@@ -133,6 +133,15 @@ vt_fs_get (VtFs *f, const char *name)
   return content;
 }
 
+gboolean
+vt_fs_is_root (void)
+{
+  if (geteuid () == 0)
+    return TRUE;
+  g_test_skip ("needs root");
+  return FALSE;
+}
+
 guint
 vt_fs_n_fds (void)
 {

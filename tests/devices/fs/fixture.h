@@ -42,6 +42,9 @@ void vt_fs_put (VtFs *f, const char *name, const char *content);
 char *vt_fs_get (VtFs *f, const char *name); /* (transfer full) (nullable) */
 char *vt_fs_path (VtFs *f, const char *name);
 
+/* Whether this is root; if not, the test is marked as skipped. */
+gboolean vt_fs_is_root (void);
+
 /* Descriptors that this process has open. */
 guint vt_fs_n_fds (void);
 

@@ -99,15 +99,6 @@ test_a_reading_handle_does_not_hinder_truncation (VtFs *f, gconstpointer data)
   g_assert_cmpuint (attr.size, ==, 2);
 }
 
-static gboolean
-is_root (void)
-{
-  if (geteuid () == 0)
-    return TRUE;
-  g_test_skip ("needs root");
-  return FALSE;
-}
-
 static void
 test_owners_are_changed (VtFs *f, gconstpointer data)
 {
@@ -117,7 +108,7 @@ test_owners_are_changed (VtFs *f, gconstpointer data)
                                 .gid = 4321 };
   struct fuse_attr attr;
 
-  if (!is_root ())
+  if (!vt_fs_is_root ())
     return;
   vt_fs_put (f, "f", "x");
   g_assert_cmpint (vt_fuse_lookup (f->c, 1, "f", &nodeid, NULL), ==, 0);
@@ -147,7 +138,7 @@ test_new_files_belong_to_the_caller (VtFs *f, gconstpointer data)
   guint64 nodeid, fh, dir;
   struct fuse_attr attr;
 
-  if (!is_root ())
+  if (!vt_fs_is_root ())
     return;
   f->c->uid = 1000;
   f->c->gid = 1001;
@@ -191,7 +182,7 @@ test_a_daemon_without_privileges_owns_all_it_makes (VtFs *f, gconstpointer data)
   struct fuse_attr attr;
   guint64 dir;
 
-  if (!is_root ())
+  if (!vt_fs_is_root ())
     return;
   set_capability (CAP_SETUID, FALSE);
   vt_fs_open_again (f, data);
@@ -239,7 +230,7 @@ test_a_supplementary_group_keeps_the_set_gid_bit (VtFs *f, gconstpointer data)
   struct stat st;
   guint64 parent;
 
-  if (!is_root ())
+  if (!vt_fs_is_root ())
     return;
   g_assert_cmpint (mkdir (parent_path, 02777), ==, 0);
   g_assert_cmpint (chown (parent_path, 0, 555), ==, 0);
@@ -317,7 +308,7 @@ test_access_follows_the_mode (VtFs *f, gconstpointer data)
   g_autofree char *path = vt_fs_path (f, "f");
   guint64 nodeid;
 
-  if (!is_root ())
+  if (!vt_fs_is_root ())
     return;
   vt_fs_put (f, "f", "x");
   g_assert_cmpint (chown (path, 10, 20), ==, 0);
@@ -350,7 +341,7 @@ test_truncating_kills_set_id_when_asked (VtFs *f, gconstpointer data)
   struct fuse_attr attr;
   guint64 nodeid;
 
-  if (!is_root ())
+  if (!vt_fs_is_root ())
     return;
   g_assert_cmphex (f->c->flags & FUSE_HANDLE_KILLPRIV_V2, !=, 0);
   vt_fs_put (f, "f", "0123456789");

@@ -89,21 +89,12 @@ caps_of_threads (VtFs *f)
   return caps;
 }
 
-static gboolean
-is_root (void)
-{
-  if (geteuid () == 0)
-    return TRUE;
-  g_test_skip ("needs root");
-  return FALSE;
-}
-
 static void
 test_threads_keep_what_serving_takes (VtFs *f, gconstpointer data)
 {
   guint64 want = vd_fs_capabilities (data == &xattr, FALSE);
 
-  if (!is_root ())
+  if (!vt_fs_is_root ())
     return;
   g_assert_cmphex (caps_of_threads (f) & ~want, ==, 0);
   g_assert_cmphex (caps_of_threads (f) & BIT (CAP_CHOWN), !=, 0);
@@ -114,7 +105,7 @@ test_without_a_capability_its_operations_fail (VtFs *f, gconstpointer data)
 {
   guint64 nodeid;
 
-  if (!is_root ())
+  if (!vt_fs_is_root ())
     return;
   g_assert_cmphex (caps_of_threads (f) & BIT (CAP_MKNOD), ==, 0);
   g_assert_cmphex (caps_of_threads (f) & BIT (CAP_NET_ADMIN), ==,
@@ -133,7 +124,7 @@ test_attributes_of_the_system_take_sys_admin (VtFs *f, gconstpointer data)
   struct fuse_attr attr;
   int r;
 
-  if (!is_root ())
+  if (!vt_fs_is_root ())
     return;
   vt_fs_put (f, "f", "x");
   g_assert_cmpint (vt_fuse_lookup (f->c, 1, "f", &nodeid, NULL), ==, 0);

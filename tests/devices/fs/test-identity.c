@@ -28,15 +28,6 @@ static const VtFsConfig squashed = {
             "translate-gid", "squash-guest:0:100:4294967295 host:100:1000:1" }
 };
 
-static gboolean
-is_root (void)
-{
-  if (geteuid () == 0)
-    return TRUE;
-  g_test_skip ("needs root");
-  return FALSE;
-}
-
 static struct stat
 stat_of (VtFs *f, const char *name)
 {
@@ -101,7 +92,7 @@ static const char *const kinds[] = { "file", "dir", "link", "fifo" };
 static void
 test_new_files_belong_to_the_translated_user (VtFs *f, gconstpointer data)
 {
-  if (!is_root ())
+  if (!vt_fs_is_root ())
     return;
   g_assert_cmpint (chown (f->dir, 5000, 6000), ==, 0);
   f->c->uid = 12;
@@ -136,7 +127,7 @@ give (VtFs *f, const char *name, guint32 uid, guint32 gid)
 static void
 test_changes_of_owner_are_translated (VtFs *f, gconstpointer data)
 {
-  if (!is_root ())
+  if (!vt_fs_is_root ())
     return;
   vt_fs_put (f, "f", "x");
   give (f, "f", 5000, 6000);
@@ -180,7 +171,7 @@ test_forbidden_users_make_nothing (VtFs *f, gconstpointer data)
 static void
 test_squashed_users_are_one_on_the_host (VtFs *f, gconstpointer data)
 {
-  if (!is_root ())
+  if (!vt_fs_is_root ())
     return;
   f->c->uid = f->c->gid = 0;
   make_all (f);
@@ -197,7 +188,7 @@ test_access_is_judged_by_the_guests_numbers (VtFs *f, gconstpointer data)
   g_autofree char *path = vt_fs_path (f, "f");
   guint64 nodeid;
 
-  if (!is_root ())
+  if (!vt_fs_is_root ())
     return;
   vt_fs_put (f, "f", "x");
   g_assert_cmpint (chown (path, 5007, 6007), ==, 0);

@@ -24,15 +24,6 @@ static const VtFsConfig mapped = { .keys = { "xattr", "yes", "xattrmap",
 static const VtFsConfig read_only = { .keys = { "read-only", "yes" } };
 static const VtFsConfig no_jail = { .keys = { "jail", "none" } };
 
-static gboolean
-is_root (void)
-{
-  if (geteuid () == 0)
-    return TRUE;
-  g_test_skip ("needs root");
-  return FALSE;
-}
-
 /* One guest opens files until the host has no descriptor left. */
 static void
 test_cve_2020_10717_descriptors_of_the_host (VtFs *f, gconstpointer data)
@@ -193,7 +184,7 @@ test_cve_2022_0358_groups_of_the_daemon (VtFs *f, gconstpointer data)
   guint64 parent, nodeid, fh;
   struct fuse_attr attr;
 
-  if (!is_root ())
+  if (!vt_fs_is_root ())
     return;
   g_assert_cmpint (setgroups (1, &group), ==, 0);
   vt_fs_open_again (f, data);
@@ -243,7 +234,7 @@ test_set_id_bits_do_not_outlive_a_change (VtFs *f, gconstpointer data)
   struct fuse_setattr_in owner = { .valid = FATTR_UID, .uid = 1000 };
   guint64 nodeid;
 
-  if (!is_root ())
+  if (!vt_fs_is_root ())
     return;
   vt_fs_put (f, "f", "0123456789");
   in.fh = vt_fs_open (f, "f", O_RDWR, &nodeid);
