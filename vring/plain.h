@@ -67,7 +67,7 @@ vd_plain_find_in (const VdQueue *queue, guint i, guint64 gpa, guint32 len,
   const VdRange *range = &queue->cache[i];
   guint64 first = gpa - range->gpa, last;
 
-  *ret = range->hva + first;
+  *ret = (guint8 *) ((guintptr) range->hva + first); /* maybe nowhere */
   return !__builtin_add_overflow (first, (guint64) len - 1, &last) &&
          last < range->size;
 }
