@@ -120,11 +120,15 @@ open_path (const VdFs *fs, const char *path)
 static gboolean
 is_inside (const VdFs *fs, int fd)
 {
-  g_autofree char *path = vd_fs_state_path (fs, fd);
+  g_autofree char *root = vd_fs_state_root (fs), *path = NULL;
   struct statx stx;
+  VdFsKey key;
 
-  return path != NULL ||
-         (vd_fs_statx (fd, "", 0, &stx) == 0 && stx.stx_nlink == 0);
+  if (root == NULL || vd_fs_statx (fd, "", 0, &stx) < 0)
+    return FALSE;
+  key = vd_fs_statx_key (&stx);
+  path = vd_fs_state_path (fs, root, fd, &key);
+  return path != NULL || stx.stx_nlink == 0;
 }
 
 static int

@@ -28,6 +28,7 @@ typedef struct {
   VdFs *fs;
   GByteArray *bytes;
   GHashTable *open; /* nodeids of open files */
+  char *root;       /* vd_fs_state_root() */
   VdFsStateHead head;
 } Saver;
 
@@ -44,36 +45,42 @@ read_link (const VdFs *fs, int fd, char path[PATH_MAX])
   return n;
 }
 
-/* Whether @path, which may be any text by now, leads to the file of @fd. */
+/* Whether @path, which may be any text by now, leads to the file of @key. */
 static gboolean
-leads_to (const VdFs *fs, const char *path, int fd)
+leads_to (const VdFs *fs, const char *path, const VdFsKey *key)
 {
-  struct statx there, here;
-  VdFsKey a, b;
+  struct statx stx;
+  VdFsKey there;
 
-  if (vd_fs_statx (fs->jail.root, path, 0, &there) < 0 ||
-      vd_fs_statx (fd, "", 0, &here) < 0)
+  if (vd_fs_statx (fs->jail.root, path, 0, &stx) < 0)
     return FALSE;
-  a = vd_fs_statx_key (&there);
-  b = vd_fs_statx_key (&here);
-  return vd_fs_key_equal (&a, &b);
+  there = vd_fs_statx_key (&stx);
+  return vd_fs_key_equal (&there, key);
 }
 
 char *
-vd_fs_state_path (const VdFs *fs, int fd)
+vd_fs_state_root (const VdFs *fs)
 {
-  char root[PATH_MAX], path[PATH_MAX];
-  const char *below = path;
-  gsize len;
+  char root[PATH_MAX];
 
-  if (read_link (fs, fs->jail.root, root) < 0 || read_link (fs, fd, path) < 0)
+  if (read_link (fs, fs->jail.root, root) < 0)
     return NULL;
-  len = strcmp (root, "/") == 0 ? 0 : strlen (root);
-  if (strncmp (path, root, len) != 0 || path[len] != '/')
+  return g_strdup (strcmp (root, "/") == 0 ? "" : root);
+}
+
+char *
+vd_fs_state_path (const VdFs *fs, const char *root, int fd, const VdFsKey *key)
+{
+  char path[PATH_MAX];
+  const char *below = path;
+  gsize len = strlen (root);
+
+  if (read_link (fs, fd, path) < 0 || strncmp (path, root, len) != 0 ||
+      path[len] != '/')
     return NULL;
   for (below += len; *below == '/'; below++)
     ;
-  return *below != '\0' && leads_to (fs, below, fd) ? g_strdup (below) : NULL;
+  return *below != '\0' && leads_to (fs, below, key) ? g_strdup (below) : NULL;
 }
 
 static void
@@ -142,7 +149,7 @@ save_inode (Saver *saver, VdFsInode *inode, GError **error)
                    "has no file handle (the daemon needs CAP_DAC_READ_SEARCH, "
                    "and the file system must have them)",
                    error);
-  path = vd_fs_state_path (saver->fs, inode->fd);
+  path = vd_fs_state_path (saver->fs, saver->root, inode->fd, &inode->key);
   if (path == NULL &&
       (proof.len == 0 || !saver->fs->policy.migration.by_handle)) {
     vd_fs_proof_clear (&proof);
@@ -273,9 +280,15 @@ vd_fs_save (VdDevice *dev, GByteArray *state, GError **error)
   VdFs *fs = (VdFs *) dev;
   g_autoptr (GHashTable) open =
       g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
-  Saver saver = { .fs = fs, .bytes = state, .open = open };
+  g_autofree char *root = vd_fs_state_root (fs);
+  Saver saver = { .fs = fs, .bytes = state, .open = open, .root = root };
   const guint start = state->len;
 
+  if (root == NULL) {
+    g_set_error (error, VD_FS_STATE_ERROR, VD_FS_STATE_ERROR_UNKNOWN,
+                 "the shared directory's path cannot be told");
+    return FALSE;
+  }
   append (&saver, &saver.head, sizeof saver.head);
   if (vd_fs_negotiated (fs) != 0) {
     for_each_handle (&saver, note_open);

@@ -54,10 +54,16 @@ gboolean vd_fs_save (VdDevice *dev, GByteArray *state, GError **error);
 gboolean vd_fs_load (VdDevice *dev, const guint8 *config, const guint8 *state,
                      gsize len, GError **error);
 
-/* The path of @fd, a descriptor of a file of the export, below the shared
- * directory; "" for that itself.  The file has had the path a moment ago.
- * Returns: (transfer full) (nullable): the path, or NULL if it has none. */
-char *vd_fs_state_path (const VdFs *fs, int fd);
+/* Where the shared directory is, as /proc tells it: what the paths of all its
+ * files begin with.  Returns: (transfer full) (nullable) */
+char *vd_fs_state_root (const VdFs *fs);
+
+/* The path of @fd, an open file of the export that has @key, below the shared
+ * directory @root; the file has had it a moment ago.
+ * Returns: (transfer full) (nullable): the path, or NULL if it has none, or if
+ * it is that directory. */
+char *
+vd_fs_state_path (const VdFs *fs, const char *root, int fd, const VdFsKey *key);
 
 #define VD_FS_STATE_ERROR (vd_fs_state_error_quark ())
 GQuark vd_fs_state_error_quark (void);
