@@ -130,7 +130,8 @@ vd_session_postcopy_stop (VdSession *session, gboolean lost)
 {
   if (session->uffd < 0)
     return;
-  if (lost && vd_map_n_regions (session->map) > 0)
+  if (lost && session->postcopy_listening &&
+      vd_map_n_regions (session->map) > 0)
     vd_log_limited (&session->log, session->dev->id,
                     "the front-end left before all of guest memory had come");
   g_clear_handle_id (&session->postcopy_hangup, g_source_remove);

@@ -494,10 +494,17 @@ test_advice_is_given_once (Fixture *f, gconstpointer data)
 static void
 test_memory_comes_after_listen (Fixture *f, gconstpointer data)
 {
+  g_autofree char *log = NULL;
+
   f->fe = hello (f, "auto");
   vt_pager_advise (f->pager, f->fe);
   g_assert_true (vt_set_mem_table (f->fe, f->guest, 1));
   g_assert_cmpuint (try (f, VD_POSTCOPY_LISTEN, NULL, 0), ==, 1);
+  g_clear_pointer (&f->fe, vt_frontend_free);
+  vt_pager_close (f->pager);
+  vt_daemon_wait_usage (f->daemon, f->usage);
+  log = vt_daemon_log (f->daemon);
+  g_assert_null (strstr (log, "had come")); /* all of it was there */
 }
 
 /* The front-end could not tell what a fault is for. */
