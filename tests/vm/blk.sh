@@ -127,6 +127,21 @@ end_of_disk() {
   same "$(stat -c %s "$work/$1.img")" $((96 * 1024 * 1024))
 }
 
+# Says whether guest $1's disk has $2 MiB.
+has_size() {
+  same "$(guest "$1" 'blockdev --getsize64 $disk')" $(($2 * 1024 * 1024))
+}
+
+# The running guest sees what happens to the image, without being asked to look.
+resizes() {
+  truncate -s 128M "$work/$1.img"
+  within 5 has_size "$1" 128
+  guest "$1" 'printf new | dd of=$disk bs=1M seek=120 conv=notrunc,fsync 2>/dev/null'
+  same "$(dd if="$work/$1.img" bs=1M skip=120 count=1 2>/dev/null | head -c 3)" new
+  truncate -s 96M "$work/$1.img"
+  within 5 has_size "$1" 96
+}
+
 reboots() {
   local sum
   guest "$1" 'mke2fs -q -F -t ext4 $disk && mount -t ext4 $disk /mnt/disk'
@@ -152,6 +167,7 @@ all_checks() {
   check "$1: a discard frees the image's blocks" discards "$1"
   check "$1: a read-only disk refuses writes" read_only "$1"
   check "$1: nothing beyond the end" end_of_disk "$1"
+  check "$1: a resized image is a resized disk" resizes "$1"
   check "$1: synced data is there after a reboot" reboots "$1"
 }
 
