@@ -88,5 +88,8 @@ vd_fs_proof_open (const VdFsProof *proof, int mount)
 
   memcpy (buffer.handle.f_handle, vd_fs_proof_bytes (proof), proof->len);
   fd = open_by_handle_at (mount, &buffer.handle, O_PATH | O_CLOEXEC);
-  return fd < 0 ? -errno : fd;
+  if (fd >= 0)
+    return fd;
+  /* What ext4 says of an inode that is being removed at this moment. */
+  return errno == ENOMEM ? -ESTALE : -errno;
 }

@@ -146,6 +146,7 @@ tear_down (Fixture *f, gconstpointer config)
   vt_fs_tear_down (&f->fs, config);
   if (f->session != NULL) {
     pthread_join (f->thread, NULL);
+    fuse_session_unmount (f->session); /* frees what mounting allocated */
     fuse_session_destroy (f->session);
   }
   g_free (f->mountpoint);
