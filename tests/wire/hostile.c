@@ -4,6 +4,8 @@
 #include <glib/gstdio.h>
 #include <linux/virtio_config.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "tests/lib/conversation.h"
 
@@ -402,6 +404,26 @@ vt_attack_try_state (VtAttack *attack, guint32 request, guint32 index,
   VdWireVringState state = { index, num };
 
   return vt_attack_try (attack, request, &state, sizeof state, NULL, 0);
+}
+
+VtOutcome
+vt_attack_try_slot (VtAttack *attack, guint32 request,
+                    const VdWireRegion *region, int fd)
+{
+  VdWireMemReg payload = { .region = *region };
+
+  return vt_attack_try (attack, request, &payload, sizeof payload, &fd,
+                        fd >= 0);
+}
+
+int
+vt_attack_new_file (gsize size)
+{
+  int fd = memfd_create ("attack", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+  g_assert_no_errno (fd);
+  g_assert_no_errno (ftruncate (fd, (off_t) size));
+  return fd;
 }
 
 /* Later requests use other memory than earlier ones.  ThreadSanitizer does not

@@ -72,6 +72,13 @@ VtOutcome vt_attack_try_u64 (VtAttack *attack, guint32 request, guint64 value,
 VtOutcome vt_attack_try_state (VtAttack *attack, guint32 request, guint32 index,
                                guint32 num);
 
+/* ADD_MEM_REG or REM_MEM_REG.  @fd: -1: none */
+VtOutcome vt_attack_try_slot (VtAttack *attack, guint32 request,
+                              const VdWireRegion *region, int fd);
+
+/* Returns: (transfer full): a file that can be guest memory */
+int vt_attack_new_file (gsize size);
+
 /* Stops the ring, broken or not, and starts it empty. */
 void vt_attack_restart (VtAttack *attack);
 

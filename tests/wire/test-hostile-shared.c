@@ -14,16 +14,6 @@
 
 #define PAGE 0x1000
 
-static int
-new_file (gsize size)
-{
-  int fd = memfd_create ("attack", MFD_CLOEXEC);
-
-  g_assert_no_errno (fd);
-  g_assert_no_errno (ftruncate (fd, (off_t) size));
-  return fd;
-}
-
 static VtRegion *
 only_region (VtAttack *a)
 {
@@ -171,7 +161,7 @@ logs_that_cannot_be (VtAttack *a)
     { PAGE, G_MAXUINT64 - PAGE + 1 }, /* wraps */
     { PAGE, G_MAXUINT64 },
   };
-  vd_autofd fd = new_file (PAGE);
+  vd_autofd fd = vt_attack_new_file (PAGE);
   vd_autofd null = open ("/dev/null", O_RDWR | O_CLOEXEC);
 
   vt_attack_share (a);
@@ -196,7 +186,7 @@ start_logging (VtAttack *a, int fd)
 static void
 log_truncated_while_in_use (VtAttack *a)
 {
-  vd_autofd fd = new_file (PAGE);
+  vd_autofd fd = vt_attack_new_file (PAGE);
 
   start_logging (a, fd);
   g_assert_no_errno (ftruncate (fd, 0));
@@ -216,7 +206,7 @@ log_truncated_while_in_use (VtAttack *a)
 static void
 memory_beyond_the_log (VtAttack *a)
 {
-  vd_autofd fd = new_file (PAGE);
+  vd_autofd fd = vt_attack_new_file (PAGE);
   VtRegion *far;
 
   start_logging (a, fd);
@@ -266,7 +256,7 @@ inflight_regions_that_cannot_be (VtAttack *a)
     { size, G_MAXUINT64 - PAGE + 1, 1, 128, { 0 } },
     { size, 1ull << 63, 1, 128, { 0 } },
   };
-  vd_autofd fd = new_file (size);
+  vd_autofd fd = vt_attack_new_file (size);
   vd_autofd null = open ("/dev/null", O_RDWR | O_CLOEXEC);
 
   vt_attack_share (a);
@@ -286,7 +276,7 @@ static void
 start_with_region (VtAttack *a, const guint8 *bytes, gsize len)
 {
   const VdWireInflight inflight = { 1 << 16, 0, 1, VT_ATTACK_RING, { 0 } };
-  vd_autofd fd = new_file (1 << 16);
+  vd_autofd fd = vt_attack_new_file (1 << 16);
 
   g_assert_cmpint (pwrite (fd, bytes, len, 0), ==, len);
   vt_attack_describe (a);
@@ -382,7 +372,7 @@ static void
 inflight_truncated_while_in_use (VtAttack *a)
 {
   const VdWireInflight inflight = { 1 << 16, 0, 1, VT_ATTACK_RING, { 0 } };
-  vd_autofd fd = new_file (1 << 16);
+  vd_autofd fd = vt_attack_new_file (1 << 16);
   VtBlkRequest *request;
 
   vt_attack_describe (a);
