@@ -47,7 +47,7 @@ int vd_fs_op_readlink (VdFsRequest *req, guint64 nodeid);
  * Returns: 0, or -EPERM if the guest may not use that user. */
 int vd_fs_caller (const VdFsRequest *req, guint32 umask, VdFsCaller *ret);
 
-/* ops-io.c: open files. */
+/* ops-io.c: opening and closing files. */
 int vd_fs_op_open (VdFsRequest *req, guint64 nodeid, guint32 flags,
                    guint32 open_flags);
 int vd_fs_op_create (VdFsRequest *req, guint64 parent, const char *name,
@@ -56,6 +56,8 @@ int
 vd_fs_op_tmpfile (VdFsRequest *req, guint64 parent, const VdFuseCreateIn *args);
 int vd_fs_op_release (VdFsRequest *req, guint64 nodeid, guint64 fh,
                       VdFsHandleKind kind);
+
+/* ops-file.c: what is done to open files. */
 int vd_fs_op_flush (VdFsRequest *req, guint64 nodeid, guint64 fh,
                     guint64 lock_owner);
 int vd_fs_op_fsync (VdFsRequest *req, guint64 nodeid, guint64 fh,
