@@ -418,6 +418,8 @@ vd_fs_inodes_restore (VdFsInodes *inodes, VdFsFound *found, guint64 nodeid,
     pthread_mutex_lock (&shard->lock);
     inode_publish (inodes, shard, hash, inode);
     inode->n_lookups = n_lookups;
+    if (found->name != NULL)
+      vd_fs_pin_set_place (inode, found->parent, found->name);
     pthread_mutex_unlock (&shard->lock);
   }
   vd_clear_fd (&found->fd);

@@ -26,8 +26,9 @@ typedef struct {
   VdFs *fs;
   const guint8 *bytes; /* not read yet */
   gsize len;
-  guint n_lost;  /* files and open files that are not there */
-  guint n_locks; /* that were left behind */
+  GHashTable *dirs; /* paths of directories so far -> guint64: nodeids */
+  guint n_lost;     /* files and open files that are not there */
+  guint n_locks;    /* that were left behind */
 } Loader;
 
 /* One inode as it is read. */
@@ -177,6 +178,27 @@ open_record (VdFs *fs, const Record *record)
   return vd_steal_fd (&fd);
 }
 
+/* Where the file is, if it will have to be found by that once it is parked. */
+static void
+set_place (const Loader *loader, const Record *record, VdFsFound *found)
+{
+  const char *slash = strrchr (record->path, '/');
+  g_autofree char *dir = NULL;
+  const guint64 *parent = NULL;
+
+  if (record->wire.path_len == 0 ||
+      !vd_fs_pins_needs_place (&loader->fs->inodes.pins, found->key.mount))
+    return;
+  if (slash != NULL) {
+    dir = g_strndup (record->path, (gsize) (slash - record->path));
+    parent = g_hash_table_lookup (loader->dirs, dir);
+  }
+  if (slash != NULL && parent == NULL)
+    return; /* then it keeps its descriptor */
+  found->parent = parent != NULL ? *parent : VD_FUSE_ROOT_ID;
+  found->name = slash != NULL ? slash + 1 : record->path;
+}
+
 static gboolean
 load_inode (Loader *loader, const Record *record, GError **error)
 {
@@ -198,8 +220,13 @@ load_inode (Loader *loader, const Record *record, GError **error)
   found.key = vd_fs_statx_key (&stx);
   if (found.type == S_IFDIR)
     vd_fs_pins_add_mount (&fs->inodes.pins, found.key.mount, found.fd);
+  set_place (loader, record, &found);
   r = vd_fs_inodes_restore (&fs->inodes, &found, record->wire.nodeid,
                             record->wire.n_lookups);
+  if (r == 0 && found.type == S_IFDIR)
+    g_hash_table_insert (
+        loader->dirs, g_strdup (record->path),
+        g_memdup2 (&record->wire.nodeid, sizeof record->wire.nodeid));
   if (r == -EINVAL)
     return damaged (error, "a file's number is used twice, or is none");
   return r == 0 || lose (loader, what, r, error);
@@ -329,7 +356,9 @@ vd_fs_load (VdDevice *dev, const guint8 *config, const guint8 *state, gsize len,
             GError **error)
 {
   VdFs *fs = (VdFs *) dev;
-  Loader loader = { .fs = fs, .bytes = state, .len = len };
+  g_autoptr (GHashTable) dirs =
+      g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  Loader loader = { .fs = fs, .bytes = state, .len = len, .dirs = dirs };
 
   vd_fs_session (fs, 0);
   vd_fs_reaper_wait (&fs->reaper);

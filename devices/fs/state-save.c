@@ -167,25 +167,34 @@ save_inode (Saver *saver, VdFsInode *inode, GError **error)
   return TRUE;
 }
 
+/* Whether @nodeid is a directory; a parked inode need not wake to tell. */
 static gboolean
-save_inodes (Saver *saver, GError **error)
+is_directory (VdFsInodes *inodes, guint64 nodeid)
+{
+  VdFsSlot *slot = vd_fs_slots_get (&inodes->slots, nodeid);
+  gboolean directory =
+      slot != NULL && ((const VdFsInode *) slot)->type == S_IFDIR;
+
+  vd_fs_slots_put (&inodes->slots, slot);
+  return directory;
+}
+
+/* Saves the directories, or all else. */
+static gboolean
+save_some (Saver *saver, gboolean directories, GError **error)
 {
   VdFsInodes *inodes = &saver->fs->inodes;
   guint32 at = 0;
   guint64 nodeid;
 
-  if (inodes->slots.top > VD_FS_SLOT_CLAIM_MAX) {
-    g_set_error (error, VD_FS_STATE_ERROR, VD_FS_STATE_ERROR_UNKNOWN,
-                 "the guest has known more than %u files at once, which is too "
-                 "many to move",
-                 VD_FS_SLOT_CLAIM_MAX);
-    return FALSE;
-  }
   while ((nodeid = vd_fs_slots_next (&inodes->slots, &at)) != 0) {
     VdFsInode *inode;
     gboolean ok;
-    int r = vd_fs_inodes_get (inodes, nodeid, &inode);
+    int r;
 
+    if (is_directory (inodes, nodeid) != directories)
+      continue;
+    r = vd_fs_inodes_get (inodes, nodeid, &inode);
     if (r == -ESTALE) /* it was parked, and its file is gone */
       continue;
     if (r < 0) {
@@ -200,6 +209,20 @@ save_inodes (Saver *saver, GError **error)
       return FALSE;
   }
   return TRUE;
+}
+
+/* Directories come first, so that the other side knows where files are. */
+static gboolean
+save_inodes (Saver *saver, GError **error)
+{
+  if (saver->fs->inodes.slots.top > VD_FS_SLOT_CLAIM_MAX) {
+    g_set_error (error, VD_FS_STATE_ERROR, VD_FS_STATE_ERROR_UNKNOWN,
+                 "the guest has known more than %u files at once, which is too "
+                 "many to move",
+                 VD_FS_SLOT_CLAIM_MAX);
+    return FALSE;
+  }
+  return save_some (saver, TRUE, error) && save_some (saver, FALSE, error);
 }
 
 /* @func: called with each open file */
