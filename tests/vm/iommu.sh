@@ -61,7 +61,7 @@ is_translated() {
 writes_and_reads() {
   local sum
   guest "$1" "disk=/dev/\$(disk $1); mke2fs -q -t ext4 \$disk && mkdir -p /mnt/disk && mount -t ext4 \$disk /mnt/disk"
-  sum=$(guest "$1" 'noise /mnt/disk/a 12000; sync')
+  sum=$(guest "$1" 'noise /mnt/disk/a 5000; sync')
   guest "$1" 'umount /mnt/disk && forget && mount -t ext4 $disk /mnt/disk'
   same "$(guest "$1" 'sum /mnt/disk/a')" "$sum" sum
   guest "$1" 'umount /mnt/disk'
