@@ -118,27 +118,39 @@ void vd_session_unpend (VdSession *session);
 /* session-vring.c */
 void vd_session_vrings_init (VdSession *session);
 void vd_session_vrings_clear (VdSession *session);
-/* Stops all running queues; n_pending counts them. */
-void vd_session_stop_all (VdSession *session);
 VdHandled vd_session_vring_message (VdSession *session, GError **error);
 VdHandled vd_session_get_vring_base (VdSession *session, GError **error);
 VdHandled vd_session_reset_device (VdSession *session, GError **error);
 VdHandled vd_session_enable_all (VdSession *session, GError **error);
+
+/* session-queue.c.  What these functions begin, n_pending counts until it is
+ * done. */
+/* Makes the queue if the ring is started, enabled and described. */
+gboolean vd_vring_start (VdVring *vring, GError **error);
+/* After vd_vring_start(), when nothing is pending any more. */
+gboolean vd_vring_check_started (const VdVring *vring, GError **error);
+/* Stops its queue, if there is one. */
+void vd_vring_stop (VdVring *vring);
+/* Posts the ring's command, whose other members are set. */
+void vd_vring_post (VdVring *vring, VdQueueCommandType type,
+                    void (*done) (VdQueueCommand *command, int result));
+/* The done() of commands after which nothing is to be done. */
+void vd_vring_command_done (VdQueueCommand *command, int result);
+void vd_vring_post_memory (VdVring *vring, VdMap *map);
+void vd_session_stop_all (VdSession *session);
 gboolean vd_session_any_running (const VdSession *session);
-/* Posts @map and the dirty log, if it is on, to every running queue; n_pending
- * counts them. */
+/* Posts @map and the dirty log, if it is on, to every running queue. */
 void vd_session_post_memory (VdSession *session, VdMap *map);
 /* The log that queues use now: NULL unless LOG_ALL is acked. */
 VdDirty *vd_session_dirty (const VdSession *session);
 gboolean
 vd_session_rings_fit (VdSession *session, const VdMap *map, GError **error);
 
-/* Ends the wait of a running queue; n_pending counts that. */
+/* Ends the wait of a running queue. */
 void vd_session_post_retry (VdVring *vring, gboolean granted);
 /* Starts a ring that had no translation. */
 void vd_session_retry_start (VdVring *vring);
-/* Tells all running queues that these iova have no translation any more;
- * n_pending counts them. */
+/* Tells all running queues that these iova have no translation any more. */
 void
 vd_session_post_invalidate (VdSession *session, guint64 first, guint64 last);
 

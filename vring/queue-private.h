@@ -195,6 +195,8 @@ void vd_queue_detached (VdQueue *queue);    /* answers STOP */
 /* worker.c, QUEUE. */
 void vd_worker_add_queue (VdWorker *worker, VdQueue *queue);
 
+/* queue.c: what is popped from now on belongs to @epoch. */
+void vd_queue_use_epoch (VdQueue *queue, VdEpoch *epoch);
 /* queue.c: a slot that was never used; NULL if there is none. */
 VdChain *vd_queue_touch_slot (VdQueue *queue);
 /* queue.c: answers the MEMORY command: no chain uses the old epoch. */

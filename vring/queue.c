@@ -2,14 +2,13 @@
  *
  * queue.c - the life of a started ring, whatever its format
  *
- * CONTROL makes the queue, attaches it and posts commands.  QUEUE takes turns:
+ * CONTROL makes the queue; queue-command.c attaches it.  QUEUE takes turns:
  * pop a batch, let the device handle it, publish what is completed, notify
  * once.  Before the thread sleeps it asks for kicks and looks once more.
  */
 #include <errno.h>
 #include <gio/gio.h>
 #include <linux/virtio_config.h>
-#include <string.h>
 #include <sys/mman.h>
 
 #include "vring/queue-private.h"
@@ -81,8 +80,8 @@ take_inflight (VdQueue *queue, const VdQueueSetup *setup)
 
 /* Split rings' in-flight memory knows heads, a packed one's every descriptor;
  * and the plain walk of a packed ring does not notice that it went round. */
-static void
-use_epoch (VdQueue *queue, VdEpoch *epoch)
+void
+vd_queue_use_epoch (VdQueue *queue, VdEpoch *epoch)
 {
   queue->epoch = epoch;
   for (VdChain *chain = queue->free; chain != NULL; chain = chain->next_free)
@@ -146,7 +145,7 @@ vd_queue_new (const VdQueueSetup *setup, const VdQueueOps *ops,
     return refuse (queue, error,
                    "it does not lie aligned and whole in one memory region");
   take_inflight (queue, setup);
-  use_epoch (queue, queue->epoch);
+  vd_queue_use_epoch (queue, queue->epoch);
   queue->push = queue->ring_ops->push;
   if ((setup->features >> VIRTIO_F_IN_ORDER) & 1)
     vd_in_order_init (queue);
@@ -434,121 +433,6 @@ vd_queue_detached (VdQueue *queue)
     queue->base = queue->ring_ops->base (queue);
   queue->stop = NULL;
   vd_mailbox_post (queue->control, &command->mail);
-}
-
-/* Commands. */
-
-static void
-run_attach (VdMail *mail)
-{
-  VdQueue *queue = VD_CONTAINER (mail, VdQueue, attach_mail);
-
-  vd_worker_add_queue (queue->worker, queue);
-}
-
-void
-vd_queue_attach (VdQueue *queue, VdWorker *worker)
-{
-  queue->worker = worker;
-  queue->attach_mail.run = run_attach;
-  vd_worker_post (worker, &queue->attach_mail);
-}
-
-static inline VdQueueCommand *
-command_of (VdMail *mail)
-{
-  return VD_CONTAINER (mail, VdQueueCommand, mail);
-}
-
-/* CONTROL: the last step of every command. */
-static void
-run_done (VdMail *mail)
-{
-  VdQueueCommand *command = command_of (mail);
-
-  command->done (command, command->result);
-}
-
-/* The command is answered by vd_queue_finish_memory(). */
-static void
-take_memory (VdQueue *queue, VdQueueCommand *command)
-{
-  VdEpoch *old = queue->epoch;
-  VdEpoch *new = old == queue->epochs ? old + 1 : old - 1;
-
-  *new = (VdEpoch){
-    .map = command->map,
-    .dirty = command->dirty,
-    .dirty_ring = command->dirty != NULL && command->value,
-  };
-  use_epoch (queue, new);
-  queue->memory = command;
-  memset (queue->cache, 0, sizeof queue->cache);
-  queue->guard_generation = vd_guard_generation () - 1;
-  if (!queue->broken && !queue->ring_lost &&
-      !queue->ring_ops->find (queue, new->map, &queue->ring)) {
-    /* Whatever is in flight still completes, but not into the ring. */
-    vd_queue_break (queue, "its ring is no longer in guest memory");
-    command->result = -EFAULT;
-  }
-  if (old->in_flight == 0)
-    vd_queue_finish_memory (queue, old);
-}
-
-static void
-drain (VdQueue *queue)
-{
-  if (queue->started && queue->ops->drain != NULL)
-    queue->ops->drain (queue, queue->user_data);
-}
-
-static void
-run_command (VdMail *mail)
-{
-  VdQueueCommand *command = command_of (mail);
-  VdQueue *queue = command->queue;
-  gboolean done = TRUE;
-
-  mail->run = run_done;
-  command->result = 0;
-  queue->kicked = true;
-  switch (command->type) {
-  case VD_QUEUE_STOP:
-    queue->stopping = true;
-    queue->stop = command;
-    queue->may_leave = command->value && queue->inflight_part != NULL;
-    drain (queue);
-    done = FALSE;
-    break;
-  case VD_QUEUE_ENABLE: queue->enabled = command->value; break;
-  case VD_QUEUE_CALL:
-    queue->call = command->notifier;
-    vd_notifier_signal (&queue->call);
-    break;
-  case VD_QUEUE_ERR: queue->err = command->notifier; break;
-  case VD_QUEUE_MEMORY:
-    take_memory (queue, command);
-    drain (queue);
-    done = FALSE;
-    break;
-  case VD_QUEUE_RETRY: vd_queue_retry (queue, command->value); break;
-  case VD_QUEUE_INVALIDATE:
-    if (vd_queue_invalidate (queue, command))
-      drain (queue);
-    done = FALSE;
-    break;
-  }
-  if (done)
-    vd_mailbox_post (queue->control, mail);
-}
-
-void
-vd_queue_command (VdQueue *queue, VdQueueCommand *command)
-{
-  command->queue = queue;
-  command->mail.run = run_command;
-  vd_notifier_unblock (&queue->call);
-  vd_worker_post (queue->worker, &command->mail);
 }
 
 /* Accessors. */
