@@ -197,6 +197,18 @@ test_locks_are_one_key (void)
 }
 
 static void
+test_what_is_cached (void)
+{
+  assert_keys ("--no-readdirplus|--allow-direct-io|--preserve-noatime|"
+               "--writeback",
+               "readdirplus=no|direct-io=yes|preserve-noatime=yes|"
+               "writeback=yes");
+  assert_keys ("-o|no_readdirplus,readdirplus,allow_direct_io,"
+               "no_allow_direct_io,no_writeback",
+               "readdirplus=yes|direct-io=no|writeback=no");
+}
+
+static void
 test_migration (void)
 {
   assert_keys ("--migration-mode=file-handles|--migration-on-error=abort|"
@@ -363,6 +375,7 @@ main (int argc, char **argv)
   ADD (acls_bring_extended_attributes);
   ADD (attributes_and_users_of_the_host);
   ADD (locks_are_one_key);
+  ADD (what_is_cached);
   ADD (migration);
   ADD (a_socket_is_a_path_of_the_caller);
   ADD (options_without_meaning_say_so_in_a_line);
