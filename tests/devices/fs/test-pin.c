@@ -14,7 +14,7 @@
 
 #include "tests/devices/fs/fixture.h"
 
-enum { BUDGET = 64, FILES = 600 };
+enum { BUDGET = 64, FILES = 200 };
 
 static const VtFsConfig small = { .keys = { "fd-budget", "64" } };
 static const VtFsConfig small_queues = { .keys = { "fd-budget", "64" },
