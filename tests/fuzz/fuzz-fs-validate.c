@@ -35,8 +35,6 @@ push (VdQueue *queue, const VdChain *chain, guint32 written)
   done.written = written;
 }
 
-static const VdRingOps ring_ops = { .push = push };
-
 /* Small buffers matter most; the upper values make long ones. */
 static gsize
 buffer_len (guint8 len)
@@ -154,7 +152,7 @@ static void
 run (FzInput input, VdFsQueue *fs_queue)
 {
   static VdFsRequest request;
-  VdQueue queue = { .ring_ops = &ring_ops, .epoch = &queue.epochs[0] };
+  VdQueue queue = { .push = push, .epoch = &queue.epochs[0] };
   struct iovec iov[BUFFERS_MAX * 2];
   void *buffers[BUFFERS_MAX * 2];
   Shape shape;
