@@ -338,7 +338,7 @@ packed_pop (VdQueue *queue, VdChain **chains, guint max)
     if (G_LIKELY (n_ring > 0)) {
       vd_queue_take_free (queue, chain);
       chain->n_ring = (guint16) n_ring;
-      advance (queue, &queue->next_avail, &queue->avail_wrap, chain->n_ring);
+      advance (queue, &queue->next_avail, &queue->avail_wrap, (guint) n_ring);
     } else if (n_ring == 0 || (chain = pop_any (queue)) == NULL)
       break;
     chains[n] = chain;

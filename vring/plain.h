@@ -55,6 +55,8 @@ vd_plain_next (VdPlainCursor *cursor)
   else if (G_UNLIKELY ((cursor->at = cursor->tail >> 16) >= cursor->size))
     return false;
   vd_plain_load (cursor);
+  /* Registers are scarce: what the first cache has is not worth one. */
+  atomic_signal_fence (memory_order_seq_cst);
   return true;
 }
 
