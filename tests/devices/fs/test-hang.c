@@ -28,6 +28,7 @@ static struct {
   pthread_cond_t changed;
   gboolean hang; /* no answer about SLOW */
   guint n_hanging;
+  guint n_threads; /* that answer */
 } far = { .lock = PTHREAD_MUTEX_INITIALIZER,
           .changed = PTHREAD_COND_INITIALIZER };
 
@@ -56,6 +57,10 @@ answer_getattr (void *data)
   far.n_hanging--;
   pthread_mutex_unlock (&far.lock);
   fuse_reply_attr (req, &st, 0);
+  pthread_mutex_lock (&far.lock);
+  far.n_threads--;
+  pthread_cond_broadcast (&far.changed);
+  pthread_mutex_unlock (&far.lock);
   return NULL;
 }
 
@@ -69,6 +74,9 @@ far_getattr (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     fuse_reply_attr (req, &st, 0);
     return;
   }
+  pthread_mutex_lock (&far.lock);
+  far.n_threads++;
+  pthread_mutex_unlock (&far.lock);
   g_assert_cmpint (pthread_create (&thread, NULL, answer_getattr, req), ==, 0);
   pthread_detach (thread);
 }
@@ -137,6 +145,16 @@ set_hang (gboolean hang)
   pthread_mutex_unlock (&far.lock);
 }
 
+/* Their answers go through the session. */
+static void
+wait_for_threads (void)
+{
+  pthread_mutex_lock (&far.lock);
+  while (far.n_threads > 0)
+    pthread_cond_wait (&far.changed, &far.lock);
+  pthread_mutex_unlock (&far.lock);
+}
+
 static void
 tear_down (Fixture *f, gconstpointer config)
 {
@@ -146,6 +164,7 @@ tear_down (Fixture *f, gconstpointer config)
   vt_fs_tear_down (&f->fs, config);
   if (f->session != NULL) {
     pthread_join (f->thread, NULL);
+    wait_for_threads ();
     fuse_session_unmount (f->session); /* frees what mounting allocated */
     fuse_session_destroy (f->session);
   }
