@@ -51,7 +51,7 @@ typedef struct {
 
   /* The baseline's queue. */
   guint16 last_avail, shadow_avail, used_idx, signalled;
-  guint in_use;
+  guint size, in_use;
   volatile gboolean broken, logging, tracking; /* none is, which it asks */
 } Subject;
 
@@ -178,7 +178,7 @@ map_element (Subject *subject, guint16 head)
   for (;;) {
     guint *n_iov = desc[i].flags & VRING_DESC_F_WRITE ? &n_in : &n_out;
 
-    if (i >= RING_SIZE || n_in + n_out > RING_SIZE ||
+    if (i >= subject->size || n_in + n_out > subject->size ||
         !map_descriptor (subject, n_iov == &n_in ? iov + n_out : iov, n_iov,
                          desc[i].addr, desc[i].len))
       return NULL;
@@ -194,13 +194,14 @@ pop_one (Subject *subject)
 {
   Element *element;
 
-  if (subject->broken || !has_avail (subject) || subject->in_use >= RING_SIZE)
+  if (subject->broken || !has_avail (subject) ||
+      subject->in_use >= subject->size)
     return NULL;
   atomic_thread_fence (memory_order_acquire);
-  vd_store16 (&subject->used->ring[RING_SIZE], subject->last_avail,
+  vd_store16 (&subject->used->ring[subject->size], subject->last_avail,
               memory_order_relaxed);
   element = map_element (
-      subject, subject->avail->ring[subject->last_avail++ % RING_SIZE]);
+      subject, subject->avail->ring[subject->last_avail++ % subject->size]);
   if (element == NULL)
     return NULL;
   subject->in_use++;
@@ -239,7 +240,7 @@ static G_GNUC_NO_INLINE void
 fill_one (Subject *subject, const Element *element, guint32 len)
 {
   struct vring_used_elem *used =
-      &subject->used->ring[subject->used_idx % RING_SIZE];
+      &subject->used->ring[subject->used_idx % subject->size];
 
   if (subject->broken)
     return;
@@ -279,7 +280,7 @@ notify_one (Subject *subject)
   atomic_thread_fence (memory_order_seq_cst);
   subject->signalled = subject->used_idx;
   return vring_need_event (
-      vd_load16 (&subject->avail->ring[RING_SIZE], memory_order_relaxed),
+      vd_load16 (&subject->avail->ring[subject->size], memory_order_relaxed),
       subject->used_idx, old);
 }
 
@@ -424,6 +425,7 @@ subject_init (Subject *subject, gboolean ours, gboolean packed)
 
   subject->guest = guest;
   subject->packed = packed;
+  subject->size = RING_SIZE;
   subject->desc = vt_guest_alloc (guest, RING_SIZE * 16, 4096);
   subject->avail = vt_guest_alloc (guest, 6 + RING_SIZE * 2, 4096);
   subject->used = vt_guest_alloc (guest, 6 + RING_SIZE * 8, 4096);
