@@ -298,7 +298,10 @@ device_text (const VdFsdParse *parse)
 
     g_string_append_printf (text, ",%s=", pair->key);
     for (const char *at = pair->value; *at != '\0'; at++)
-      g_string_append (text, *at == ',' ? ",," : (char[]){ *at, '\0' });
+      if (*at == ',')
+        g_string_append (text, ",,");
+      else
+        g_string_append_c (text, *at);
   }
   return g_string_free (text, FALSE);
 }

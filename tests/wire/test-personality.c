@@ -105,7 +105,10 @@ test_a_listening_descriptor_is_inherited (Fixture *f, gconstpointer data)
   g_autofree char *log = NULL;
 
   for (const char *at = f->share; *at != '\0'; at++)
-    g_string_append (source, *at == ',' ? ",," : (char[]){ *at, '\0' });
+    if (*at == ',')
+      g_string_append (source, ",,");
+    else
+      g_string_append_c (source, *at);
   g_string_append (source, ",cache=always,xattr");
   add_args (f, fd, "-o", source->str, "--thread-pool-size=4", NULL);
   vt_daemon_start (f->daemon);
