@@ -180,17 +180,20 @@ test_narrow_grants_add_up (Fixture *f, gconstpointer data)
     write_and_read (f->rings[i % N_RINGS], i, 40 * SECTOR);
 }
 
+/* It is told before the rings start, because each of them asks for its addresses
+ * as soon as it does. */
 static void
 test_what_was_told_unasked_is_not_asked_for (Fixture *f, gconstpointer data)
 {
   VtRegion *region = f->guest->current;
-  guint before;
 
   vt_iommu_update (f->iommu, region->ptr, 1 * MIB);
-  before = n_misses (f);
   g_assert_cmpuint (region->used, <, 1 * MIB / 2);
-  write_and_read (f->rings[0], 1, 16 * SECTOR);
-  g_assert_cmpuint (n_misses (f), ==, before);
+  for (guint i = 0; i < N_RINGS; i++) {
+    vt_iommu_start_ring (f->iommu, f->rings[i]);
+    write_and_read (f->rings[i], 1, 16 * SECTOR);
+  }
+  g_assert_cmpuint (n_misses (f), ==, 0);
 }
 
 static void
@@ -528,7 +531,7 @@ main (int argc, char **argv)
            test_an_address_that_nobody_maps_breaks_its_ring);
   ADD_ALL ("silent", set_up_started,
            test_misses_without_an_answer_hold_up_nothing_else);
-  ADD ("unasked", 0, set_up_started,
+  ADD ("unasked", 0, set_up_connected,
        test_what_was_told_unasked_is_not_asked_for);
   ADD ("too-little", 0, set_up_started,
        test_an_update_without_the_permission_breaks_its_ring);
