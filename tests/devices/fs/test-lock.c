@@ -304,7 +304,8 @@ test_waiting_has_a_limit (VtFs *f, gconstpointer data)
     g_assert_nonnull (vt_ring_take (f->c->ring, &used));
   g_assert_cmpint (vt_fuse_getattr (f->c, 1, NULL), ==, 0);
   g_assert_cmpuint (vt_ring_n_in_flight (f->c->ring), ==, 64);
-  g_assert_cmpint (vt_fuse_destroy (&f->fuse[1]), ==, 0);
+  /* On another queue: those who wait may be answered before it. */
+  g_assert_cmpint (vt_fuse_destroy (&f->fuse[2]), ==, 0);
   for (; n < 100; n++)
     g_assert_nonnull (vt_ring_take (f->c->ring, &used));
 }
