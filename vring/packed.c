@@ -77,7 +77,8 @@ packed_init (VdQueue *queue, guint32 base)
 static inline bool
 is_available (bool wrap, guint16 flags)
 {
-  return (flags & (AVAIL_BIT | USED_BIT)) == (wrap ? AVAIL_BIT : USED_BIT);
+  /* Both bits turn with the wrap counter. */
+  return ((flags ^ -(guint) wrap) & (AVAIL_BIT | USED_BIT)) == USED_BIT;
 }
 
 static inline guint16
@@ -149,14 +150,14 @@ plain_table (const VdQueue *queue, guint64 gpa, guint32 size, VdChain *chain)
   struct iovec *iov = chain->few, *in = NULL;
   guint64 len = 0, out_len = 0;
   guint32 n = size / VD_PLAIN_DESC_SIZE;
-  VdPlainCursor table = { .size = n, .packed = true };
+  VdPlainCursor table = { .packed = true };
   guint8 *at;
 
   if (!vd_plain_find (queue, gpa, size, &at) ||
       size % VD_PLAIN_DESC_SIZE != 0 || n > VD_CHAIN_FEW)
     return false;
-  table.table = (const void *) at;
-  for (; table.at < n; table.at++) {
+  table.at = (const void *) at;
+  for (; n > 0; n--, table.at += 2) {
     guint32 kind;
 
     vd_plain_load (&table);
@@ -168,7 +169,7 @@ plain_table (const VdQueue *queue, guint64 gpa, guint32 size, VdChain *chain)
     if (kind != (in != NULL ? VRING_DESC_F_WRITE : 0) ||
         !vd_plain_put (queue, &table, iov++))
       return false;
-    len += table.len;
+    len += vd_plain_len (&table);
   }
   if (in == NULL) {
     in = iov;
@@ -186,8 +187,9 @@ walk_plain (const VdQueue *queue, VdChain *chain)
   VdPlainCursor cursor = {
     .table = queue->ring.desc,
     .size = queue->size,
-    .at = queue->next_avail,
     .packed = true,
+    .at =
+        (const VdPlainWord *) queue->ring.desc + 2 * (gsize) queue->next_avail,
   };
 
   if (!is_available (queue->avail_wrap,
@@ -195,15 +197,16 @@ walk_plain (const VdQueue *queue, VdChain *chain)
     return 0;
   vd_plain_load (&cursor);
   if (cursor.kind & VRING_DESC_F_INDIRECT) {
-    chain->id = (guint16) cursor.tail;
+    chain->id = (guint16) (cursor.rest >> 32);
     return !(cursor.kind & VRING_DESC_F_NEXT) &&
-                   plain_table (queue, cursor.addr, cursor.len, chain)
+                   plain_table (queue, cursor.addr, vd_plain_len (&cursor),
+                                chain)
                ? 1
                : -1;
   }
   if (!vd_plain_walk (queue, &cursor, chain))
     return -1;
-  chain->id = (guint16) cursor.tail; /* that of the last one counts */
+  chain->id = (guint16) (cursor.rest >> 32); /* that of the last one counts */
   return (int) (chain->n_out + chain->n_in);
 }
 

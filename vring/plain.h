@@ -21,28 +21,31 @@ typedef guint64 VdPlainWord __attribute__ ((aligned (1), may_alias));
 typedef struct {
   const volatile VdPlainWord *table;
   guint32 size; /* entries */
-  guint32 at;   /* of the last one */
   bool packed;  /* constant */
+  const volatile VdPlainWord *at;
   guint64 addr;
-  guint32 len;
-  guint32 tail; /* from the low bits: split: flags, next; packed: id, flags */
+  guint64 rest; /* from the low bits: len, then split: flags, next; packed: id,
+                 * flags */
   guint32 kind; /* flags: NEXT, WRITE, INDIRECT */
 } VdPlainCursor;
 
 #define VD_PLAIN_INLINE static inline __attribute__ ((always_inline))
 
+/* Reads the descriptor at cursor->at. */
 VD_PLAIN_INLINE void
 vd_plain_load (VdPlainCursor *cursor)
 {
-  const volatile VdPlainWord *at = cursor->table + 2 * (gsize) cursor->at;
-  guint64 rest = le64toh (at[1]);
-
-  cursor->addr = le64toh (at[0]);
-  cursor->len = (guint32) rest;
-  cursor->tail = (guint32) (rest >> 32);
+  cursor->rest = le64toh (cursor->at[1]);
+  cursor->addr = le64toh (cursor->at[0]);
   cursor->kind =
-      (cursor->packed ? cursor->tail >> 16 : cursor->tail) &
+      (guint32) (cursor->rest >> (cursor->packed ? 48 : 32)) &
       (VRING_DESC_F_NEXT | VRING_DESC_F_WRITE | VRING_DESC_F_INDIRECT);
+}
+
+VD_PLAIN_INLINE guint32
+vd_plain_len (const VdPlainCursor *cursor)
+{
+  return (guint32) cursor->rest;
 }
 
 /* Goes on to the next descriptor of a chain.  Returns: FALSE if a split one's
@@ -50,10 +53,17 @@ vd_plain_load (VdPlainCursor *cursor)
 VD_PLAIN_INLINE bool
 vd_plain_next (VdPlainCursor *cursor)
 {
-  if (cursor->packed)
-    cursor->at = cursor->at + 1 == cursor->size ? 0 : cursor->at + 1;
-  else if (G_UNLIKELY ((cursor->at = cursor->tail >> 16) >= cursor->size))
-    return false;
+  if (cursor->packed) {
+    cursor->at += 2;
+    if (G_UNLIKELY (cursor->at == cursor->table + 2 * (gsize) cursor->size))
+      cursor->at = cursor->table;
+  } else {
+    gsize next = cursor->rest >> 48;
+
+    if (G_UNLIKELY (next >= cursor->size))
+      return false;
+    cursor->at = cursor->table + 2 * next;
+  }
   vd_plain_load (cursor);
   /* Registers are scarce: what the first cache has is not worth one. */
   atomic_signal_fence (memory_order_seq_cst);
@@ -86,11 +96,12 @@ VD_PLAIN_INLINE bool
 vd_plain_put (const VdQueue *queue, const VdPlainCursor *cursor,
               struct iovec *iov)
 {
+  guint32 len = vd_plain_len (cursor);
   guint8 *at;
 
-  if (G_UNLIKELY (!vd_plain_find (queue, cursor->addr, cursor->len, &at)))
+  if (G_UNLIKELY (!vd_plain_find (queue, cursor->addr, len, &at)))
     return false;
-  *iov = (struct iovec){ at, cursor->len };
+  *iov = (struct iovec){ at, len };
   return true;
 }
 
@@ -120,14 +131,14 @@ vd_plain_walk (const VdQueue *queue, VdPlainCursor *cursor, VdChain *chain)
   while (cursor->kind == VRING_DESC_F_NEXT) {
     if (iov == last || !vd_plain_put (queue, cursor, iov++))
       return false;
-    len += cursor->len;
+    len += vd_plain_len (cursor);
     if (!vd_plain_next (cursor))
       return false;
   }
   if (G_UNLIKELY (cursor->kind == 0)) {
     if (!vd_plain_put (queue, cursor, iov++))
       return false;
-    len += cursor->len;
+    len += vd_plain_len (cursor);
     vd_plain_end (chain, iov, iov, len, len);
     return true;
   }
@@ -136,14 +147,14 @@ vd_plain_walk (const VdQueue *queue, VdPlainCursor *cursor, VdChain *chain)
   while (cursor->kind == (VRING_DESC_F_WRITE | VRING_DESC_F_NEXT)) {
     if (iov == last || !vd_plain_put (queue, cursor, iov++))
       return false;
-    len += cursor->len;
+    len += vd_plain_len (cursor);
     if (!vd_plain_next (cursor))
       return false;
   }
   if (cursor->kind != VRING_DESC_F_WRITE ||
       !vd_plain_put (queue, cursor, iov++))
     return false;
-  len += cursor->len;
+  len += vd_plain_len (cursor);
   vd_plain_end (chain, in, iov, out_len, len);
   return true;
 }

@@ -162,25 +162,24 @@ walk (VdQueue *queue, VdChainBuilder *builder, guint16 head)
 
 /* The chain of @head, in the ring or in an indirect table, if it is plain. */
 VD_PLAIN_INLINE bool
-walk_plain (const VdQueue *queue, VdChain *chain, guint head)
+walk_plain (const VdQueue *queue, VdChain *chain, gsize head)
 {
   VdPlainCursor cursor = {
     .table = queue->ring.desc,
     .size = queue->size,
-    .at = head,
+    .at = (const VdPlainWord *) queue->ring.desc + 2 * head,
   };
 
   vd_plain_load (&cursor);
   if (cursor.kind & VRING_DESC_F_INDIRECT) {
+    guint32 len = vd_plain_len (&cursor);
     guint8 *table;
 
-    if (!vd_plain_find (queue, cursor.addr, cursor.len, &table) ||
-        cursor.len % VD_PLAIN_DESC_SIZE != 0 ||
-        (cursor.kind & VRING_DESC_F_NEXT))
+    if (!vd_plain_find (queue, cursor.addr, len, &table) ||
+        len % VD_PLAIN_DESC_SIZE != 0 || (cursor.kind & VRING_DESC_F_NEXT))
       return false;
-    cursor.table = (const void *) table;
-    cursor.size = cursor.len / VD_PLAIN_DESC_SIZE;
-    cursor.at = 0;
+    cursor.table = cursor.at = (const void *) table;
+    cursor.size = len / VD_PLAIN_DESC_SIZE;
     vd_plain_load (&cursor);
   }
   return vd_plain_walk (queue, &cursor, chain);
