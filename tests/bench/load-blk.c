@@ -33,8 +33,8 @@ init_op (VbLane *lane, VbOp *parent)
   op->header = vt_guest_alloc (guest, sizeof *op->header, 64);
   op->data = vt_guest_alloc (guest, disk->bs, PAGE);
   op->status = vt_guest_alloc (guest, 1, 64);
-  for (guint i = 0; i < disk->bs; i++)
-    op->data[i] = (guint8) g_rand_int (lane->rand);
+  for (guint i = 0; i < disk->bs; i += sizeof (guint32))
+    *(guint32 *) (void *) (op->data + i) = g_rand_int (lane->rand);
 }
 
 static void
@@ -169,10 +169,11 @@ open_disk (VtFrontend *fe, const VbWork *work, const VbOptions *options)
   return disk;
 }
 
-#define WORK(name, help, step, done)                                           \
+#define WORK(title, text, begin, end)                                          \
   &(const VbWork)                                                              \
   {                                                                            \
-    name, help, sizeof (Op), init_op, step, done                               \
+    .name = title, .help = text, .op_size = sizeof (Op), .init = init_op,      \
+    .step = begin, .done = end                                                 \
   }
 
 static const VbWork *const works[] = {

@@ -25,6 +25,7 @@ typedef struct {
 
 typedef struct {
   const char *name, *help;
+  guint needs;   /* before it runs; bits of the kind's own */
   gsize op_size; /* of the workload's operation */
 
   /* Before the lanes start: allocates the operation's guest memory. */

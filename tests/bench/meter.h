@@ -9,15 +9,16 @@
 
 typedef struct {
   gint64 cpu_ns;   /* of all threads, user and system */
-  gint64 syscalls; /* -1: the kernel does not let us count */
+  gint64 syscalls; /* -1: not counted */
   gint64 sleeps;   /* voluntary context switches */
 } VbSpent;
 
 typedef struct VbMeter VbMeter;
 
 /* Begins to count what @pid and its children do, also by threads that they start
- * later. */
-VbMeter *vb_meter_new (GPid pid);
+ * later.
+ * @syscalls: count them, too, if the kernel lets us; slows all processes down */
+VbMeter *vb_meter_new (GPid pid, gboolean syscalls);
 void vb_meter_free (VbMeter *meter); /* NULL is fine */
 
 /* What was spent since vb_meter_new(). */

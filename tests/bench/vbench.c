@@ -34,9 +34,9 @@ static const VbKind *const kinds[] = {
 };
 
 typedef struct {
-  char *socket, *mix, *json, *span, *bs;
+  char *socket, *mix, *json, *span, *bs, *folder;
   int queues, depth, pid, ring_size, files;
-  gboolean poll, packed;
+  gboolean poll, packed, direct, syscalls;
   gdouble seconds, warm_up;
 } Arguments;
 
@@ -50,6 +50,7 @@ typedef struct {
   VtRing **rings;
   guint n_rings;
   GPid pid;
+  gboolean syscalls; /* are counted */
   VbMeter *meter;
   VbSpent spent;
 } Run;
@@ -115,6 +116,10 @@ parse (Arguments *a, int *argc, char ***argv)
       "Bytes of the disk or file that are used", "SIZE" },
     { "files", 0, 0, G_OPTION_ARG_INT, &a->files,
       "fs: files in the folder that is made", "N" },
+    { "direct", 0, 0, G_OPTION_ARG_NONE, &a->direct,
+      "fs: open the file that is read and written with O_DIRECT", NULL },
+    { "folder", 0, 0, G_OPTION_ARG_FILENAME, &a->folder,
+      "fs: list this folder, which is there", "NAME" },
     { "time", 't', 0, G_OPTION_ARG_DOUBLE, &a->seconds, "How long to measure",
       "SECONDS" },
     { "warm-up", 0, 0, G_OPTION_ARG_DOUBLE, &a->warm_up,
@@ -126,6 +131,8 @@ parse (Arguments *a, int *argc, char ***argv)
       "N" },
     { "pid", 0, 0, G_OPTION_ARG_INT, &a->pid,
       "The back-end's process, if it is not the one that listens", "PID" },
+    { "syscalls", 0, 0, G_OPTION_ARG_NONE, &a->syscalls,
+      "Count system calls, which makes all of them slower", NULL },
     { "json", 'j', 0, G_OPTION_ARG_FILENAME, &a->json,
       "Append the result to this file, an object a line", "PATH" },
     { 0 },
@@ -168,6 +175,8 @@ take_options (Run *run, const Arguments *a)
   options->bs = parse_size (a->bs);
   options->span = parse_size (a->span);
   options->files = (guint) MAX (a->files, 1);
+  options->direct = a->direct;
+  options->folder = a->folder;
   if (options->bs == 0 || options->bs > MAX_BS)
     die ("--bs is from 1 to 16M");
   /* The longest chain has four buffers. */
@@ -231,7 +240,7 @@ on_measured (gboolean end, gpointer data)
   Run *run = data;
 
   if (!end)
-    run->meter = vb_meter_new (run->pid);
+    run->meter = vb_meter_new (run->pid, run->syscalls);
   else {
     run->spent = vb_meter_read (run->meter);
     g_clear_pointer (&run->meter, vb_meter_free);
@@ -260,11 +269,9 @@ print_text (const Run *run, const VbResult *r)
           (gdouble) r->p999_ns / 1e3);
   printf ("  back-end for each operation: %.2f us of processor, ",
           each (run->spent.cpu_ns, r->n_ops) / 1e3);
-  if (run->spent.syscalls < 0)
-    printf ("system calls unknown");
-  else
-    printf ("%.2f system calls", each (run->spent.syscalls, r->n_ops));
-  printf (", %.2f sleeps\n", each (run->spent.sleeps, r->n_ops));
+  if (run->spent.syscalls >= 0)
+    printf ("%.2f system calls, ", each (run->spent.syscalls, r->n_ops));
+  printf ("%.2f sleeps\n", each (run->spent.sleeps, r->n_ops));
 }
 
 static void
@@ -317,6 +324,7 @@ main (int argc, char **argv)
   parse (&a, &argc, &argv);
   choose (&run, argv[1], a.mix);
   take_options (&run, &a);
+  run.syscalls = a.syscalls;
   connect_device (&run, &a);
   load = (VbLoad){ .work = run.work,
                    .guest = run.guest,

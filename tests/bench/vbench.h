@@ -9,9 +9,11 @@
 /* What the user asked for. */
 typedef struct {
   guint queues, depth;
-  guint64 bs;   /* bytes of a read or write */
-  guint64 span; /* bytes of the disk or file that are used; 0: all */
-  guint files;  /* fs: in the folder that is made for the run */
+  guint64 bs;         /* bytes of a read or write */
+  guint64 span;       /* bytes of the disk or file that are used; 0: all */
+  guint files;        /* fs: in the folder that is made for the run */
+  gboolean direct;    /* fs: open the long file with O_DIRECT */
+  const char *folder; /* fs: list this one, which is there; or NULL */
 } VbOptions;
 
 typedef struct {

@@ -49,9 +49,14 @@ if [ -n "${VBENCH_FS:-}" ]; then
   "$VIRTIOD" --device "fs,socket=$work/fs.sock,source=$work/share,tag=bench" 2>"$work/log" &
   daemon=$!
   listens "$work/fs.sock"
-  for mix in stat negative open create rename small-read list randread randwrite read write; do
+  for mix in stat negative open create rename small-read list tree randread randwrite read write; do
     load fs "$mix" --depth=3
   done
+  load fs randread --direct --syscalls
+  mkdir "$work/share/there"
+  touch "$work/share/there"/{1..50}
+  load fs list --folder=there
+  rm -r "$work/share/there"
   n=$((n + 1))
   [ -z "$(ls "$work/share")" ] || echo -n "not "
   echo "ok $n - fs leaves nothing behind"
