@@ -22,6 +22,7 @@ vt_daemon_new (void)
   daemon->key_file = g_string_new (NULL);
   daemon->sockets = g_ptr_array_new_with_free_func (g_free);
   daemon->inherit = g_array_new (FALSE, FALSE, sizeof (int));
+  daemon->wrapper = g_ptr_array_new_with_free_func (g_free);
   daemon->args = g_ptr_array_new_with_free_func (g_free);
   daemon->envp = g_get_environ ();
   return daemon;
@@ -60,6 +61,7 @@ vt_daemon_free (VtDaemon *daemon)
   g_string_free (daemon->key_file, TRUE);
   g_ptr_array_unref (daemon->sockets);
   g_array_unref (daemon->inherit);
+  g_ptr_array_unref (daemon->wrapper);
   g_ptr_array_unref (daemon->args);
   g_strfreev (daemon->envp);
   g_free (daemon);
@@ -81,6 +83,18 @@ void
 vt_daemon_setenv (VtDaemon *daemon, const char *name, const char *value)
 {
   daemon->envp = g_environ_setenv (daemon->envp, name, value, TRUE);
+}
+
+void
+vt_daemon_run_under (VtDaemon *daemon, ...)
+{
+  const char *word;
+  va_list args;
+
+  va_start (args, daemon);
+  while ((word = va_arg (args, const char *)))
+    g_ptr_array_add (daemon->wrapper, g_strdup (word));
+  va_end (args);
 }
 
 void
@@ -192,6 +206,7 @@ spawn (VtDaemon *daemon)
   g_assert_cmpint (daemon->pid, ==, 0);
   if (!g_getenv ("VIRTIOD"))
     g_error ("the environment variable VIRTIOD must name the program to test");
+  g_ptr_array_extend (argv, daemon->wrapper, NULL, NULL);
   g_ptr_array_add (argv, (char *) g_getenv ("VIRTIOD"));
   if (daemon->key_file->len) {
     write_key_file (daemon, key_file);
@@ -204,7 +219,8 @@ spawn (VtDaemon *daemon)
     g_array_append_vals (targets, (int[]){ VT_DAEMON_FIRST_FD + i }, 1);
   g_spawn_async_with_pipes_and_fds (
       daemon->dir, (const char *const *) argv->pdata,
-      (const char *const *) daemon->envp, G_SPAWN_DO_NOT_REAP_CHILD,
+      (const char *const *) daemon->envp,
+      G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_SEARCH_PATH_FROM_ENVP,
       die_with_parent, NULL, -1, out, out,
       (int *) (void *) daemon->inherit->data, (int *) (void *) targets->data,
       targets->len, &daemon->pid, NULL, NULL, NULL, &error);

@@ -19,6 +19,7 @@ typedef struct {
   GString *key_file;  /* text; written by start and reload */
   GPtrArray *sockets; /* paths on which it will listen */
   GArray *inherit;    /* int: descriptors that it will inherit */
+  GPtrArray *wrapper; /* command to run it under, or empty */
   GPtrArray *args;    /* more arguments */
   char **envp;        /* of the daemon; change with vt_daemon_setenv() */
   GPid pid;           /* 0: not running */
@@ -48,6 +49,10 @@ void vt_daemon_set (VtDaemon *daemon, const char *id, const char *key,
 int vt_daemon_inherit (VtDaemon *daemon, int fd);
 
 void vt_daemon_setenv (VtDaemon *daemon, const char *name, const char *value);
+
+/* Has it start under a command, which ends by executing what follows it.
+ * @...: the command's words, NULL-ended; the first is looked for in PATH */
+void vt_daemon_run_under (VtDaemon *daemon, ...) G_GNUC_NULL_TERMINATED;
 
 /* Returns: (transfer full): a path in its folder. */
 char *vt_daemon_path (VtDaemon *daemon, const char *name);
