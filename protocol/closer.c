@@ -51,6 +51,7 @@ start_thread (int fd)
   int r;
 
   sigfillset (&all);
+  sigdelset (&all, SIGSYS); /* blocked, it would kill the process */
   pthread_attr_init (&attr);
   pthread_attr_setdetachstate (&attr, PTHREAD_CREATE_DETACHED);
   pthread_attr_setstacksize (&attr, STACK_SIZE);

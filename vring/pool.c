@@ -7,11 +7,11 @@
  */
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stddef.h>
 #include <time.h>
 
-#include "vring/worker.h"
+#include "vring/thread.h"
+#include "vring/worker-private.h"
 
 #define IDLE_SECONDS 10
 
@@ -22,6 +22,10 @@ struct VdPool {
   VdMail *first, **last; /* waiting operations, by VdOp.mail */
   guint n_waiting, n_threads, n_idle, max_threads;
   gboolean ending;
+
+  /* Constant once there are threads. */
+  void (*begin) (gconstpointer data); /* NULL: nothing */
+  gconstpointer begin_data;
 };
 
 VdPool *
@@ -35,6 +39,21 @@ vd_pool_new (guint max_threads)
   pool->last = &pool->first;
   pool->max_threads = max_threads;
   return pool;
+}
+
+void
+vd_pool_set_begin (VdPool *pool, void (*begin) (gconstpointer data),
+                   gconstpointer data)
+{
+  pool->begin = begin;
+  pool->begin_data = data;
+}
+
+void
+vd_pool_begin (const VdPool *pool)
+{
+  if (pool->begin != NULL)
+    pool->begin (pool->begin_data);
 }
 
 void
@@ -97,6 +116,8 @@ pool_thread (void *data)
 {
   VdPool *pool = data;
 
+  pthread_setname_np (pthread_self (), "vd-pool");
+  vd_pool_begin (pool);
   pthread_mutex_lock (&pool->lock);
   while (wait_for_work (pool)) {
     VdMail *mail = pool->first;
@@ -115,28 +136,14 @@ pool_thread (void *data)
   return NULL;
 }
 
-/* Starts a detached thread that gets no signal.  The lock is held. */
+/* Starts a detached thread.  The lock is held. */
 static gboolean
 start_thread (VdPool *pool)
 {
-  pthread_attr_t attr;
-  pthread_t thread;
-  sigset_t all, old;
-  int r;
-
-  sigfillset (&all);
-  sigdelset (&all, SIGBUS); /* blocked, it would kill the process */
-  pthread_sigmask (SIG_SETMASK, &all, &old);
-  pthread_attr_init (&attr);
-  pthread_attr_setdetachstate (&attr, PTHREAD_CREATE_DETACHED);
-  r = pthread_create (&thread, &attr, pool_thread, pool);
-  pthread_attr_destroy (&attr);
-  pthread_sigmask (SIG_SETMASK, &old, NULL);
-  if (r == 0) {
-    (void) pthread_setname_np (thread, "vd-pool");
-    pool->n_threads++;
-  }
-  return r == 0;
+  if (vd_thread_start (NULL, pool_thread, pool) != 0)
+    return FALSE;
+  pool->n_threads++;
+  return TRUE;
 }
 
 void

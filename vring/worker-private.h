@@ -32,6 +32,9 @@ typedef struct {
   void (*cancel_poll) (VdWorker *worker, VdOp *op, int fd);
 } VdWaitOps;
 
+/* Calls what vd_pool_set_begin() told, on the calling thread. */
+void vd_pool_begin (const VdPool *pool);
+
 extern const VdWaitOps vd_wait_uring; /* worker-uring.c, where it is built in */
 extern const VdWaitOps vd_wait_epoll; /* worker-epoll.c */
 

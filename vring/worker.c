@@ -11,12 +11,12 @@
 #include <errno.h>
 #include <gio/gio.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 #include <time.h>
 
+#include "vring/thread.h"
 #include "vring/worker-private.h"
 
 /* A queue without a kick descriptor is looked at this often when idle. */
@@ -137,6 +137,8 @@ worker_thread (void *data)
 
   pthread_setname_np (pthread_self (), worker->name);
   choose_ops (worker);
+  if (worker->pool != NULL)
+    vd_pool_begin (worker->pool);
   while (!is_over (worker)) {
     bool busy = vd_mailbox_drain (worker->box) > 0;
 
@@ -204,7 +206,6 @@ start (const char *name, VdPool *pool, gboolean force_poll, guint sqpoll_ms,
        GError **error)
 {
   VdWorker *worker = g_new0 (VdWorker, 1);
-  sigset_t all, old;
   int r;
 
   g_strlcpy (worker->name, name, sizeof worker->name);
@@ -215,13 +216,8 @@ start (const char *name, VdPool *pool, gboolean force_poll, guint sqpoll_ms,
   worker->epoll_fd = worker->fixed_fd = -1;
   worker->box = vd_mailbox_new ();
   r = worker->box == NULL ? errno : 0;
-  if (r == 0) {
-    sigfillset (&all);
-    sigdelset (&all, SIGBUS); /* blocked, it would kill the process */
-    pthread_sigmask (SIG_SETMASK, &all, &old);
-    r = pthread_create (&worker->thread, NULL, worker_thread, worker);
-    pthread_sigmask (SIG_SETMASK, &old, NULL);
-  }
+  if (r == 0)
+    r = vd_thread_start (&worker->thread, worker_thread, worker);
   if (r != 0) {
     g_set_error (error, G_IO_ERROR, g_io_error_from_errno (r),
                  "no thread for queue %s: %s", name, g_strerror (r));

@@ -66,6 +66,11 @@ void vd_worker_wake_after (VdWorker *worker, guint64 ns);
 /* CONTROL.  A pool of at most @max_threads threads, started on demand and ended
  * when idle; one for each device, so that a slow device delays only itself. */
 VdPool *vd_pool_new (guint max_threads);
+/* CONTROL, before it is used: each of its threads, and of the workers that hand
+ * work to it, calls @begin before it does anything for the device.
+ * @data: (transfer none): outlives the pool */
+void vd_pool_set_begin (VdPool *pool, void (*begin) (gconstpointer data),
+                        gconstpointer data);
 /* CONTROL: ends its threads; all work must be done.  NULL is fine. */
 void vd_pool_free (VdPool *pool);
 /* Any thread: runs @op->work, then posts the completion to @box, whose owner

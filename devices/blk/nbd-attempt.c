@@ -10,8 +10,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
@@ -19,6 +17,7 @@
 #include <sys/socket.h>
 
 #include "vring/fd.h"
+#include "vring/thread.h"
 
 #define CONNECT_MS 10000 /* for the connection and the negotiation */
 
@@ -120,25 +119,6 @@ attempt_thread (void *data)
   return NULL;
 }
 
-/* Returns: 0, or an errno. */
-static int
-start_thread (VdNbdAttempt *attempt)
-{
-  pthread_attr_t attr;
-  pthread_t thread;
-  sigset_t all, old;
-  int r;
-
-  sigfillset (&all);
-  pthread_sigmask (SIG_SETMASK, &all, &old);
-  pthread_attr_init (&attr);
-  pthread_attr_setdetachstate (&attr, PTHREAD_CREATE_DETACHED);
-  r = pthread_create (&thread, &attr, attempt_thread, attempt);
-  pthread_attr_destroy (&attr);
-  pthread_sigmask (SIG_SETMASK, &old, NULL);
-  return r;
-}
-
 VdNbdAttempt *
 vd_nbd_attempt_new (const char *uri, GError **error)
 {
@@ -148,7 +128,8 @@ vd_nbd_attempt_new (const char *uri, GError **error)
   attempt->uri = g_strdup (uri);
   attempt->n_refs = 2;
   attempt->event_fd = eventfd (0, EFD_CLOEXEC);
-  r = attempt->event_fd < 0 ? errno : start_thread (attempt);
+  r = attempt->event_fd < 0 ? errno
+                            : vd_thread_start (NULL, attempt_thread, attempt);
   if (r == 0)
     return attempt;
   g_set_error (error, G_IO_ERROR, g_io_error_from_errno (r),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "devices/fs/reaper.h"
 
-#include <signal.h>
+#include "vring/thread.h"
 
 void
 vd_fs_reaper_init (VdFsReaper *reaper)
@@ -49,25 +49,6 @@ reap (void *data)
   return NULL;
 }
 
-/* Signals are for the main thread.  Returns: whether a thread was started. */
-static gboolean
-start (VdFsReaper *reaper)
-{
-  pthread_attr_t attr;
-  pthread_t thread;
-  sigset_t all, old;
-  int r;
-
-  sigfillset (&all);
-  pthread_sigmask (SIG_SETMASK, &all, &old);
-  pthread_attr_init (&attr);
-  pthread_attr_setdetachstate (&attr, PTHREAD_CREATE_DETACHED);
-  r = pthread_create (&thread, &attr, reap, reaper);
-  pthread_attr_destroy (&attr);
-  pthread_sigmask (SIG_SETMASK, &old, NULL);
-  return r == 0;
-}
-
 void
 vd_fs_reaper_push (VdFsReaper *reaper, VdFsJob *job)
 {
@@ -79,6 +60,6 @@ vd_fs_reaper_push (VdFsReaper *reaper, VdFsJob *job)
   start_one = !reaper->running;
   reaper->running = TRUE;
   pthread_mutex_unlock (&reaper->lock);
-  if (start_one && !start (reaper))
+  if (start_one && vd_thread_start (NULL, reap, reaper) != 0)
     reap (reaper);
 }

@@ -351,6 +351,55 @@ test_poll_waits_and_can_be_canceled (Fixture *f, gconstpointer data)
   close (job.fd);
 }
 
+static _Thread_local bool begun;
+
+static void
+begin (gconstpointer data)
+{
+  g_assert_false (begun);
+  begun = true;
+  atomic_fetch_add ((atomic_int *) data, 1);
+}
+
+static int
+on_begun_work (VdOp *op)
+{
+  g_assert_true (begun);
+  return on_work (op);
+}
+
+static void
+run_begun (VdMail *mail)
+{
+  Job *job = (Job *) (void *) mail;
+
+  g_assert_true (begun);
+  job->thread = pthread_self ();
+  job->op.done = on_op_done;
+  job->op.work = on_begun_work;
+  vd_worker_offload (job->f->worker, &job->op);
+}
+
+static void
+test_threads_begin_as_told (Fixture *f, gconstpointer data)
+{
+  g_autoptr (GError) error = NULL;
+  Fixture other = { .pool = vd_pool_new (1) };
+  Job job = { .mail.run = run_begun, .f = &other };
+  atomic_int n_begun = 0;
+
+  vd_pool_set_begin (other.pool, begin, &n_begun);
+  other.worker =
+      vd_worker_new ("begin", other.pool, GPOINTER_TO_INT (data), &error);
+  g_assert_no_error (error);
+  vd_worker_post (other.worker, &job.mail);
+  wait_done (&job);
+  g_assert_cmpint (job.res, ==, -42);
+  g_assert_cmpint (atomic_load (&n_begun), ==, 2);
+  vd_worker_free (other.worker);
+  vd_pool_free (other.pool);
+}
+
 /* The memory of a poll may be freed when its worker has gone. */
 static void
 test_worker_ends_after_its_polls (Fixture *f, gconstpointer data)
@@ -405,6 +454,7 @@ main (int argc, char **argv)
   add_test ("offload", test_offloaded_work_runs_elsewhere_and_ends_here);
   add_test ("blocked", test_blocked_work_delays_nobody_else);
   add_test ("pool", test_pool_answers_any_mailbox);
+  add_test ("begin", test_threads_begin_as_told);
   add_test ("poll", test_poll_waits_and_can_be_canceled);
   add_test ("poll-end", test_worker_ends_after_its_polls);
   add_test ("idle", test_idle_worker_sleeps);
