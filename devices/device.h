@@ -17,6 +17,7 @@
 #pragma once
 
 #include <glib.h>
+#include <stdatomic.h>
 
 #include "devices/config-space.h"
 #include "devices/options.h"
@@ -122,6 +123,10 @@ struct VdDeviceOps {
   gboolean (*save) (VdDevice *dev, GByteArray *state, GError **error);
   gboolean (*load) (VdDevice *dev, const guint8 *config, const guint8 *state,
                     gsize len, GError **error);
+  /* These two may wait or take long: they are called on a thread of their own,
+   * not CONTROL, where only reload() and dump() may be called meanwhile.  They
+   * end soon, with an error, when VdDevice.abandoned is set. */
+  gboolean slow_state;
 
   /* Appends one line for each counter or setting, "name: value\n", to the
    * state dump of SIGUSR1. */
@@ -155,6 +160,7 @@ struct VdDevice {
   const VdServices *services; /* NULL without a front-end */
   VdMailbox *control;         /* for mail to CONTROL from any thread */
   VdPool *pool;               /* for offloaded work */
+  atomic_bool abandoned;      /* nobody waits for save() or load() any more */
   gpointer session;           /* the server's own */
 };
 

@@ -112,6 +112,9 @@ VdHandled vd_session_reply_fd (VdSession *session, const void *payload,
                                gsize size, int fd, GError **error);
 /* Parks the message: @finish is called at once if nothing is pending. */
 VdHandled vd_session_park (VdSession *session, VdFinish finish, GError **error);
+/* One thing more is pending, which no message began: none is read until it is
+ * done. */
+void vd_session_pend (VdSession *session);
 /* One pending thing is done. */
 void vd_session_unpend (VdSession *session);
 
@@ -199,6 +202,8 @@ VdHandled vd_session_set_inflight (VdSession *session, GError **error);
 VdHandled vd_session_set_state_fd (VdSession *session, GError **error);
 VdHandled vd_session_check_state (VdSession *session, GError **error);
 void vd_session_state_clear (VdSession *session);
+/* Whether the device's state is read or changed just now: no ring may start. */
+gboolean vd_session_state_busy (const VdSession *session);
 /* The session is to end: nobody waits for a transfer any longer. */
 void vd_session_state_abandon (VdSession *session);
 

@@ -151,6 +151,12 @@ vd_vring_start (VdVring *vring, GError **error)
   if (vring->queue != NULL || !vring->started || !vring->enabled ||
       vring->broken || !vring->has_addr)
     return TRUE;
+  if (vd_session_state_busy (vring->session)) {
+    g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_KEEP,
+                 "ring %u cannot start: the device's state is being moved",
+                 vring->index);
+    return FALSE;
+  }
   vd_session_iotlb_forget (vring);
   vring->queue = make_queue (vring, &local);
   if (vring->queue != NULL) {

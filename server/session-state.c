@@ -2,9 +2,11 @@
  *
  * session-state.c - SET_DEVICE_STATE_FD and CHECK_DEVICE_STATE
  *
- * The state goes through a pipe at the front-end's pace, a piece whenever the
- * main loop finds it ready.  The front-end asks for the result afterwards; if
- * it asks too early, its question is parked.
+ * The state is made when a transfer begins, and taken when all of it came, by
+ * state-work.c; the front-end's messages wait meanwhile, so that nothing else
+ * happens to the device.  In between it goes through a pipe at the front-end's
+ * pace, a piece whenever the main loop finds it ready.  The front-end asks for
+ * the result afterwards; if it asks too early, its question is parked.
  *
  * The front-end has the pipe too, and may take or fill in what poll() promised
  * us, or change its flags.  So sockets are used with MSG_DONTWAIT, and pipes
@@ -22,6 +24,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "server/state-work.h"
 #include "server/state.h"
 #include "vring/fd.h"
 
@@ -37,15 +40,31 @@ struct VdTransfer {
   gboolean is_socket;
   int own[2];    /* our own pipe, unless it is a socket */
   gsize own_len; /* SAVE: bytes that wait in it */
-  guint source;  /* 0: ended */
-  guint hangup;  /* while awaited: the end of the front-end's connection */
+  guint source;  /* watches @fd; 0: not now */
+  guint hangup;  /* while messages wait: the end of the connection */
   guint32 direction;
-  GBytes *stream;   /* SAVE: what is sent */
+  gboolean working; /* by state-work.c; n_pending counts it */
+  GBytes *stream;   /* SAVE: what is sent, once it was made */
   gsize sent;       /* bytes of it */
   GByteArray *read; /* LOAD: what has come */
   gboolean ok;
-  gboolean awaited; /* CHECK_DEVICE_STATE is parked */
+  gboolean awaited; /* CHECK_DEVICE_STATE is parked; n_pending counts it */
 };
+
+gboolean
+vd_session_state_busy (const VdSession *session)
+{
+  return session->transfer != NULL && session->transfer->working;
+}
+
+/* Lets go of the front-end's descriptor, so that it sees the stream's end. */
+static void
+transfer_close (VdTransfer *transfer)
+{
+  g_clear_handle_id (&transfer->source, g_source_remove);
+  g_clear_handle_id (&transfer->hangup, g_source_remove);
+  vd_clear_fd (&transfer->fd);
+}
 
 void
 vd_session_state_clear (VdSession *session)
@@ -54,9 +73,7 @@ vd_session_state_clear (VdSession *session)
 
   if (transfer == NULL)
     return;
-  g_clear_handle_id (&transfer->source, g_source_remove);
-  g_clear_handle_id (&transfer->hangup, g_source_remove);
-  vd_clear_fd (&transfer->fd);
+  transfer_close (transfer);
   vd_clear_fd (&transfer->own[0]);
   vd_clear_fd (&transfer->own[1]);
   g_clear_pointer (&transfer->stream, g_bytes_unref);
@@ -64,17 +81,14 @@ vd_session_state_clear (VdSession *session)
   g_free (transfer);
 }
 
-/* The last piece went, or something failed: the front-end sees the end of the
- * stream.  May free the session. */
+/* The last piece went, or something failed.  May free the session. */
 static void
 transfer_end (VdTransfer *transfer, gboolean ok, const char *why)
 {
   VdSession *session = transfer->session;
 
   transfer->ok = ok;
-  transfer->source = 0;
-  g_clear_handle_id (&transfer->hangup, g_source_remove);
-  vd_clear_fd (&transfer->fd);
+  transfer_close (transfer);
   if (!ok)
     vd_log_limited (&session->log, session->dev->id, "%s: %s",
                     transfer->direction == SAVE ? "the state was not saved"
@@ -82,6 +96,46 @@ transfer_end (VdTransfer *transfer, gboolean ok, const char *why)
                     why);
   if (transfer->awaited)
     vd_session_unpend (session);
+}
+
+static gboolean
+on_hangup (gint fd, GIOCondition condition, gpointer data)
+{
+  VdTransfer *transfer = data;
+
+  transfer->hangup = 0;
+  if (transfer->working)
+    atomic_store (&transfer->session->dev->abandoned, TRUE);
+  else
+    transfer_end (transfer, FALSE, "the front-end left");
+  return G_SOURCE_REMOVE;
+}
+
+/* Messages wait for the transfer: its socket is not read, so that the end of the
+ * connection would not be seen. */
+static void
+watch_hangup (VdTransfer *transfer)
+{
+  int fd = vd_connection_fd (transfer->session->connection);
+
+  if (transfer->hangup == 0)
+    transfer->hangup =
+        g_unix_fd_add (fd, G_IO_HUP | G_IO_ERR, on_hangup, transfer);
+}
+
+static void
+work_begin (VdTransfer *transfer)
+{
+  transfer->working = TRUE;
+  vd_session_pend (transfer->session);
+  watch_hangup (transfer);
+}
+
+static void
+work_end (VdTransfer *transfer)
+{
+  transfer->working = FALSE;
+  g_clear_handle_id (&transfer->hangup, g_source_remove);
 }
 
 /* Like write() of at most PIECE bytes, and never waits. */
@@ -133,46 +187,37 @@ on_writable (gint fd, GIOCondition condition, gpointer data)
     transfer->sent += (gsize) n;
   if (n > 0 && transfer->sent < len)
     return G_SOURCE_CONTINUE;
+  transfer->source = 0;
   transfer_end (transfer, n > 0, n > 0 ? NULL : g_strerror (errno));
   return G_SOURCE_REMOVE;
 }
 
-static gboolean
-load (VdSession *session, GBytes *stream, GError **error)
+/* Over when the device has taken the stream, or not. */
+static void
+on_loaded (gpointer data, GBytes *stream, const GError *error)
 {
-  VdDevice *dev = session->dev;
-  VdState state;
+  VdTransfer *transfer = data;
+  VdSession *session = transfer->session;
 
-  if (vd_session_any_running (session)) {
-    g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_KEEP,
-                 "a queue was started in the meantime");
-    return FALSE;
-  }
-  if (!vd_state_decode (stream, &state, error))
-    return FALSE;
-  if (state.virtio_id != dev->virtio_id ||
-      state.config_len != dev->config.len) {
-    g_set_error (error, VD_STATE_ERROR, VD_STATE_ERROR_DAMAGED,
-                 "it is of device %u with %u bytes of config space, this one "
-                 "is device %u with %u",
-                 state.virtio_id, state.config_len, dev->virtio_id,
-                 dev->config.len);
-    return FALSE;
-  }
-  return dev->ops->load (dev, state.config, state.device, state.device_len,
-                         error);
+  work_end (transfer);
+  transfer_end (transfer, error == NULL, error != NULL ? error->message : NULL);
+  vd_session_unpend (session);
 }
 
 /* The whole stream came. */
 static void
-finish_load (VdTransfer *transfer)
+begin_load (VdTransfer *transfer)
 {
-  g_autoptr (GBytes) stream =
-      g_byte_array_free_to_bytes (g_steal_pointer (&transfer->read));
-  g_autoptr (GError) error = NULL;
-  gboolean ok = load (transfer->session, stream, &error);
+  VdSession *session = transfer->session;
 
-  transfer_end (transfer, ok, ok ? NULL : error->message);
+  if (vd_session_any_running (session)) {
+    transfer_end (transfer, FALSE, "a queue was started in the meantime");
+    return;
+  }
+  work_begin (transfer);
+  vd_state_load (session->dev,
+                 g_byte_array_free_to_bytes (g_steal_pointer (&transfer->read)),
+                 on_loaded, transfer);
 }
 
 static gboolean
@@ -188,39 +233,13 @@ on_readable (gint fd, GIOCondition condition, gpointer data)
     g_byte_array_append (transfer->read, piece, (guint) n);
     return G_SOURCE_CONTINUE;
   }
+  transfer->source = 0;
   if (n == 0)
-    finish_load (transfer);
+    begin_load (transfer);
   else
     transfer_end (transfer, FALSE,
                   n < 0 ? g_strerror (errno) : "the stream is too long");
   return G_SOURCE_REMOVE;
-}
-
-static GBytes *
-save (VdSession *session, GError **error)
-{
-  VdDevice *dev = session->dev;
-  g_autoptr (GByteArray) own = g_byte_array_new ();
-  g_autoptr (GBytes) stream = NULL;
-  VdState state;
-
-  if (!dev->ops->save (dev, own, error))
-    return NULL;
-  state = (VdState){
-    .virtio_id = dev->virtio_id,
-    .config = dev->config.bytes,
-    .config_len = dev->config.len,
-    .device = own->data,
-    .device_len = own->len,
-  };
-  stream = vd_state_encode (&state);
-  if (g_bytes_get_size (stream) <= VD_STATE_MAX)
-    return g_steal_pointer (&stream);
-  /* Here, where the guest can go on. */
-  g_set_error (error, VD_SESSION_ERROR, VD_SESSION_ERROR_KEEP,
-               "the state has %zu bytes, more than the %u that can be loaded",
-               g_bytes_get_size (stream), VD_STATE_MAX);
-  return NULL;
 }
 
 static gboolean
@@ -260,50 +279,89 @@ open_own_pipe (int fd, guint32 direction, int own[2], GError **error)
   return TRUE;
 }
 
-static gboolean
-begin (VdSession *session, int *fd, GError **error)
+static void
+transfer_new (VdSession *session, int *fd, const int own[2])
 {
   guint32 direction = session->message.payload.device_state.direction;
-  g_autoptr (GBytes) stream = NULL;
-  int own[2] = { -1, -1 };
-  VdTransfer *transfer;
+  VdTransfer *transfer = g_new0 (VdTransfer, 1);
 
-  if (!check_transfer (session, error))
-    return FALSE;
-  if (direction == SAVE && (stream = save (session, error)) == NULL)
-    return FALSE;
-  if (!open_own_pipe (*fd, direction, own, error))
-    return FALSE;
-  vd_session_state_clear (session);
-  transfer = session->transfer = g_new0 (VdTransfer, 1);
   transfer->session = session;
   transfer->fd = vd_steal_fd (fd);
   transfer->is_socket = own[0] < 0;
   transfer->own[0] = own[0];
   transfer->own[1] = own[1];
   transfer->direction = direction;
-  transfer->stream = g_steal_pointer (&stream);
   transfer->read = direction == LOAD ? g_byte_array_new () : NULL;
+  session->transfer = transfer;
+}
+
+/* Lets the bytes flow, and tells the front-end so. */
+static VdHandled
+transfer_start (VdSession *session, GError **error)
+{
+  const guint64 use_given_fd = 0x100;
+  VdTransfer *transfer = session->transfer;
+  gboolean saves = transfer->direction == SAVE;
+
   transfer->source = g_unix_fd_add (
-      transfer->fd,
-      (direction == SAVE ? G_IO_OUT : G_IO_IN) | G_IO_HUP | G_IO_ERR,
-      direction == SAVE ? on_writable : on_readable, transfer);
-  return TRUE;
+      transfer->fd, (saves ? G_IO_OUT : G_IO_IN) | G_IO_HUP | G_IO_ERR,
+      saves ? on_writable : on_readable, transfer);
+  return vd_session_reply (session, &use_given_fd, sizeof use_given_fd, error);
+}
+
+/* The reply has a form for failure: the source of a migration goes on. */
+static VdHandled
+fail (VdSession *session, GError **error)
+{
+  const guint64 failed = 0x101;
+
+  return vd_session_reply (session, &failed, sizeof failed, error);
+}
+
+static void
+on_saved (gpointer data, GBytes *stream, const GError *error)
+{
+  VdTransfer *transfer = data;
+  VdSession *session = transfer->session;
+
+  work_end (transfer);
+  if (error != NULL)
+    vd_log_limited (&session->log, session->dev->id,
+                    "the state was not saved: %s", error->message);
+  else
+    transfer->stream = g_bytes_ref (stream);
+  vd_session_unpend (session);
+}
+
+static VdHandled
+finish_save (VdSession *session, GError **error)
+{
+  if (session->transfer != NULL && session->transfer->stream != NULL)
+    return transfer_start (session, error);
+  vd_session_state_clear (session);
+  return fail (session, error);
 }
 
 VdHandled
 vd_session_set_state_fd (VdSession *session, GError **error)
 {
-  const guint64 use_given_fd = 0x100, failed = 0x101;
+  guint32 direction = session->message.payload.device_state.direction;
   vd_autofd fd = vd_message_take_fd (&session->message, 0);
   g_autoptr (GError) local = NULL;
+  int own[2] = { -1, -1 };
 
-  /* The reply has a form for failure: the source of a migration goes on. */
-  if (begin (session, &fd, &local))
-    return vd_session_reply (session, &use_given_fd, sizeof use_given_fd,
-                             error);
-  vd_log_limited (&session->log, session->dev->id, "%s", local->message);
-  return vd_session_reply (session, &failed, sizeof failed, error);
+  if (!check_transfer (session, &local) ||
+      !open_own_pipe (fd, direction, own, &local)) {
+    vd_log_limited (&session->log, session->dev->id, "%s", local->message);
+    return fail (session, error);
+  }
+  vd_session_state_clear (session);
+  transfer_new (session, &fd, own);
+  if (direction == LOAD)
+    return transfer_start (session, error);
+  work_begin (session->transfer);
+  vd_state_save (session->dev, on_saved, session->transfer);
+  return vd_session_park (session, finish_save, error);
 }
 
 static VdHandled
@@ -315,17 +373,6 @@ finish_check (VdSession *session, GError **error)
   return vd_session_reply (session, &result, sizeof result, error);
 }
 
-static gboolean
-on_hangup (gint fd, GIOCondition condition, gpointer data)
-{
-  VdTransfer *transfer = data;
-
-  transfer->hangup = 0;
-  g_clear_handle_id (&transfer->source, g_source_remove);
-  transfer_end (transfer, FALSE, "the front-end left");
-  return G_SOURCE_REMOVE;
-}
-
 VdHandled
 vd_session_check_state (VdSession *session, GError **error)
 {
@@ -334,9 +381,7 @@ vd_session_check_state (VdSession *session, GError **error)
   if (transfer != NULL && transfer->source != 0) {
     transfer->awaited = TRUE;
     session->n_pending++;
-    /* Its socket is not read while the question is parked. */
-    transfer->hangup = g_unix_fd_add (vd_connection_fd (session->connection),
-                                      G_IO_HUP | G_IO_ERR, on_hangup, transfer);
+    watch_hangup (transfer);
   }
   return vd_session_park (session, finish_check, error);
 }
@@ -346,7 +391,13 @@ vd_session_state_abandon (VdSession *session)
 {
   const VdTransfer *transfer = session->transfer;
 
-  if (transfer != NULL && transfer->source != 0 && transfer->awaited)
+  if (transfer == NULL)
+    return;
+  if (transfer->working) { /* which ends on its own, and soon */
+    atomic_store (&session->dev->abandoned, TRUE);
+    return;
+  }
+  if (transfer->source != 0 && transfer->awaited)
     session->n_pending--;
   vd_session_state_clear (session);
 }

@@ -299,6 +299,13 @@ dispatch (VdSession *session)
 /* Parking. */
 
 void
+vd_session_pend (VdSession *session)
+{
+  session->n_pending++;
+  session_watch (session);
+}
+
+void
 vd_session_unpend (VdSession *session)
 {
   session->n_pending--;

@@ -25,6 +25,7 @@ GQuark vd_state_error_quark (void);
 typedef enum {
   VD_STATE_ERROR_DAMAGED, /* lengths or checksum are wrong */
   VD_STATE_ERROR_VERSION, /* written by a version that we do not know */
+  VD_STATE_ERROR_LENGTH,  /* longer than can be loaded */
 } VdStateError;
 
 /* Returns: (transfer full): the stream. */

@@ -91,8 +91,8 @@ typedef struct {
   VdFsLocks locks;
   VdFsCounters *counters; /* n_queues of them */
 
-  guint n_lost;       /* files that the last migration did not find; CONTROL */
-  guint n_lost_locks; /* that it left behind; CONTROL */
+  atomic_uint n_lost;       /* files that the last migration did not find */
+  atomic_uint n_lost_locks; /* that it left behind */
 
   /* What INIT agreed on, or 0 before and after a session of the guest. */
   atomic_uint_fast64_t negotiated;

@@ -135,8 +135,8 @@ fs_close (VdDevice *dev)
 {
   VdFs *fs = (VdFs *) dev;
 
+  vd_fs_reaper_clear (&fs->reaper); /* it ends sessions */
   vd_fs_locks_clear (&fs->locks);
-  vd_fs_reaper_clear (&fs->reaper);
   /* Handles hold inodes, and inodes that are read lazily hold handles. */
   vd_fs_handles_bury (&fs->handles, vd_fs_handles_reset (&fs->handles));
   vd_fs_inodes_clear (&fs->inodes);
@@ -190,24 +190,33 @@ vd_fs_session (VdFs *fs, guint64 flags)
   bury (&remains);
 }
 
+/* Ends the session that fs_reset() found, unless an INIT did so meanwhile. */
 static void
-run_bury (VdFsJob *job)
+run_end (VdFsJob *job)
 {
-  bury ((Remains *) job);
-  g_free (job);
+  Remains *remains = (Remains *) job;
+  VdFs *fs = remains->fs;
+
+  pthread_mutex_lock (&fs->init_lock);
+  if (vd_fs_negotiated (fs) == 0)
+    end_session (fs, remains);
+  pthread_mutex_unlock (&fs->init_lock);
+  bury (remains);
+  g_free (remains);
 }
 
+/* A guest may have known a million files, and CONTROL waits for nothing: so it
+ * only makes sure that nobody is served before the next INIT. */
 static void
 fs_reset (VdDevice *dev)
 {
   VdFs *fs = (VdFs *) dev;
   Remains *remains = g_new0 (Remains, 1);
 
-  pthread_mutex_lock (&fs->init_lock);
-  end_session (fs, remains);
-  pthread_mutex_unlock (&fs->init_lock);
+  atomic_store_explicit (&fs->negotiated, 0, memory_order_release);
   vd_fs_pins_forget_mounts (&fs->inodes.pins);
-  remains->job.run = run_bury;
+  remains->fs = fs;
+  remains->job.run = run_end;
   vd_fs_reaper_push (&fs->reaper, &remains->job);
 }
 
@@ -230,6 +239,8 @@ static void
 fs_dump (VdDevice *dev, GString *text)
 {
   const VdFs *fs = (const VdFs *) dev;
+  guint n_lost = atomic_load (&fs->n_lost);
+  guint n_lost_locks = atomic_load (&fs->n_lost_locks);
 
   g_string_append_printf (text, "jail: %s\n", vd_fs_jail_name (fs->jail.kind));
   g_string_append_printf (text, "landlock: %s\n",
@@ -245,12 +256,11 @@ fs_dump (VdDevice *dev, GString *text)
                           vd_fs_budget_limit (&fs->budget));
   g_string_append_printf (text, "kept without descriptor: by %s\n",
                           vd_fs_pins_how (&fs->inodes.pins));
-  if (fs->n_lost > 0)
-    g_string_append_printf (text, "not found after migration: %u\n",
-                            fs->n_lost);
-  if (fs->n_lost_locks > 0)
+  if (n_lost > 0)
+    g_string_append_printf (text, "not found after migration: %u\n", n_lost);
+  if (n_lost_locks > 0)
     g_string_append_printf (text, "locks left behind in migration: %u\n",
-                            fs->n_lost_locks);
+                            n_lost_locks);
 #define LINE(field)                                                            \
   g_string_append_printf (text, #field ": %" G_GUINT64_FORMAT "\n",            \
                           sum (fs, offsetof (VdFsCounters, field)))
@@ -278,5 +288,6 @@ const VdDeviceOps vd_fs_ops = {
   .reset = fs_reset,
   .save = vd_fs_save,
   .load = vd_fs_load,
+  .slow_state = TRUE,
   .dump = fs_dump,
 };

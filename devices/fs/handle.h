@@ -72,7 +72,7 @@ int
 vd_fs_handles_add (VdFsHandles *handles, VdFsHandleKind kind, guint64 nodeid,
                    VdFsInode *inode, int fd, guint64 *ret_fh);
 
-/* CONTROL, without requests.  The same by an fh that another instance gave out;
+/* Without requests.  The same by an fh that another instance gave out;
  * vd_fs_slots_rewind() came before the first.
  * Returns: -EINVAL, too, if @fh cannot be or is taken. */
 int

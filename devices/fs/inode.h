@@ -137,7 +137,7 @@ gboolean vd_fs_inodes_knows (VdFsInodes *inodes, const VdFsKey *key);
 int
 vd_fs_inodes_add (VdFsInodes *inodes, VdFsFound *found, guint64 *ret_nodeid);
 
-/* CONTROL, without requests.  Adds a file by a nodeid that another instance
+/* Without requests.  Adds a file by a nodeid that another instance
  * gave out; vd_fs_slots_rewind() came before the first.
  * @found: (transfer full): its fd, which is one
  * Returns: 0, -EINVAL if @nodeid cannot be or is taken, -EEXIST if the file has

@@ -79,7 +79,7 @@ void vd_fs_locks_kick (VdFsLocks *locks);
 /* Drops what process @owner has locked of the file. */
 void vd_fs_locks_drop_owner (VdFsLocks *locks, guint64 nodeid, guint64 owner);
 
-/* CONTROL, without requests.  Calls @func with the open file of each owner who
+/* Without requests.  Calls @func with the open file of each owner who
  * has, or had, locks of fcntl(2). */
 void vd_fs_locks_foreach (VdFsLocks *locks,
                           void (*func) (int fd, gpointer data), gpointer data);

@@ -116,8 +116,8 @@ guint32 vd_fs_slots_n_live (const VdFsSlots *slots);
  * behind it, or 0 if there is none.  *@at begins as 0. */
 guint64 vd_fs_slots_next (VdFsSlots *slots, guint32 *at);
 
-/* For ids that another instance gave out.  CONTROL, while nobody else uses the
- * table.  rewind() makes all numbers free at once; no object may be live, or be
+/* For ids that another instance gave out, while nobody else uses the table.
+ * rewind() makes all numbers free at once; no object may be live, or be
  * held still.  From then on no object has a generation below @first, which is
  * what vd_fs_slots_generation() of the other instance said: one above all that
  * it gave out.  claim() then takes the number and generation of @id.

@@ -239,7 +239,8 @@ load_inodes (Loader *loader, guint32 n, GError **error)
     Record record;
     gboolean ok;
 
-    if (!take_record (loader, &record, error))
+    if (vd_fs_state_abandoned (loader->fs, error) ||
+        !take_record (loader, &record, error))
       return FALSE;
     ok = load_inode (loader, &record, error);
     vd_fs_proof_clear (&record.handle);
@@ -298,7 +299,8 @@ load_handles (Loader *loader, guint32 n, GError **error)
   for (guint32 i = 0; i < n; i++) {
     VdFsStateHandle wire;
 
-    if (!take (loader, &wire, sizeof wire, error) ||
+    if (vd_fs_state_abandoned (loader->fs, error) ||
+        !take (loader, &wire, sizeof wire, error) ||
         !load_handle (loader, &wire, error))
       return FALSE;
   }
@@ -366,7 +368,7 @@ vd_fs_load (VdDevice *dev, const guint8 *config, const guint8 *state, gsize len,
     vd_fs_session (fs, 0);
     return FALSE;
   }
-  fs->n_lost = loader.n_lost;
-  fs->n_lost_locks = loader.n_locks;
+  atomic_store (&fs->n_lost, loader.n_lost);
+  atomic_store (&fs->n_lost_locks, loader.n_locks);
   return TRUE;
 }

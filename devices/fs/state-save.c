@@ -24,6 +24,16 @@ vd_fs_state_error_quark (void)
   return g_quark_from_static_string ("vd-fs-state-error");
 }
 
+gboolean
+vd_fs_state_abandoned (const VdFs *fs, GError **error)
+{
+  if (!atomic_load_explicit (&fs->parent.abandoned, memory_order_relaxed))
+    return FALSE;
+  g_set_error (error, VD_FS_STATE_ERROR, VD_FS_STATE_ERROR_ABANDONED,
+               "nobody waits for the files' state any more");
+  return TRUE;
+}
+
 typedef struct {
   VdFs *fs;
   GByteArray *bytes;
@@ -192,6 +202,8 @@ save_some (Saver *saver, gboolean directories, GError **error)
     gboolean ok;
     int r;
 
+    if (vd_fs_state_abandoned (saver->fs, error))
+      return FALSE;
     if (is_directory (inodes, nodeid) != directories)
       continue;
     r = vd_fs_inodes_get (inodes, nodeid, &inode);

@@ -444,18 +444,31 @@ vt_set_log_base (VtFrontend *fe, int fd, guint64 size, guint64 offset)
   g_assert_cmpmem (&reply, sizeof reply, &log, sizeof log);
 }
 
-gboolean
-vt_set_device_state_fd (VtFrontend *fe, VtStateDirection direction, int fd)
+void
+vt_send_set_device_state_fd (VtFrontend *fe, VtStateDirection direction, int fd)
 {
-  const guint64 no_fd = 0x100; /* none comes with the reply */
   VdWireDeviceState wire = { .direction = direction };
-  guint64 reply;
 
   g_assert_true (vt_send (fe, VD_SET_DEVICE_STATE_FD, VD_WIRE_VERSION, &wire,
                           sizeof wire, &fd, 1));
+}
+
+gboolean
+vt_receive_set_device_state_fd (VtFrontend *fe)
+{
+  const guint64 no_fd = 0x100; /* none comes with the reply */
+  guint64 reply;
+
   vt_receive (fe, VD_SET_DEVICE_STATE_FD, &reply, sizeof reply);
   g_assert_cmphex (reply & no_fd, ==, no_fd);
   return reply == no_fd;
+}
+
+gboolean
+vt_set_device_state_fd (VtFrontend *fe, VtStateDirection direction, int fd)
+{
+  vt_send_set_device_state_fd (fe, direction, fd);
+  return vt_receive_set_device_state_fd (fe);
 }
 
 void

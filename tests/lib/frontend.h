@@ -136,6 +136,10 @@ typedef enum { VT_STATE_SAVE = 0, VT_STATE_LOAD = 1 } VtStateDirection;
  * Returns: whether the back-end will use it */
 gboolean
 vt_set_device_state_fd (VtFrontend *fe, VtStateDirection direction, int fd);
+/* Its two halves. */
+void vt_send_set_device_state_fd (VtFrontend *fe, VtStateDirection direction,
+                                  int fd);
+gboolean vt_receive_set_device_state_fd (VtFrontend *fe);
 /* Returns: whether the transfer succeeded. */
 gboolean vt_check_device_state (VtFrontend *fe);
 /* Its two halves. */

@@ -656,6 +656,34 @@ test_a_guest_that_has_not_mounted (VtFs *f, gconstpointer config)
   close_target (&to, &fresh);
 }
 
+/* As when the front-end has left, or the daemon is to stop. */
+static void
+test_what_nobody_waits_for_ends_early (VtFs *f, gconstpointer config)
+{
+  g_autoptr (GByteArray) state = NULL;
+  g_autoptr (GError) error = NULL;
+  VtFs to = { 0 };
+  guint64 file;
+
+  vt_fs_put (f, "file", "");
+  g_assert_cmpint (vt_fuse_lookup (f->c, 1, "file", &file, NULL), ==, 0);
+  open_target (&to, f->dir, &fresh);
+  stop (f);
+  state = saved (f);
+  f->rig->dev->abandoned = to.rig->dev->abandoned = TRUE;
+  g_assert_null (save (f, &error));
+  g_assert_error (error, VD_FS_STATE_ERROR, VD_FS_STATE_ERROR_ABANDONED);
+  g_clear_error (&error);
+  g_assert_false (load (&to, state, &error));
+  g_assert_error (error, VD_FS_STATE_ERROR, VD_FS_STATE_ERROR_ABANDONED);
+  go_on (f);
+  go_on (&to);
+  g_assert_cmpint (vt_fuse_getattr (f->c, file, NULL), ==, 0);
+  g_assert_cmpint (vt_fuse_init (to.c, 0), ==, 0);
+  g_assert_cmpint (vt_fuse_getattr (to.c, file, NULL), ==, -ESTALE);
+  close_target (&to, &fresh);
+}
+
 /* Nothing that a front-end sends is believed, or does harm. */
 static void
 test_damaged_states_do_no_harm (VtFs *f, gconstpointer config)
@@ -728,6 +756,7 @@ main (int argc, char **argv)
   ADD (&locks_abort, locks_may_abort);
   ADD (&writeback, other_keys_are_refused);
   ADD (NULL, a_guest_that_has_not_mounted);
+  ADD (NULL, what_nobody_waits_for_ends_early);
   ADD (NULL, damaged_states_do_no_harm);
 #undef ADD
   return g_test_run ();
