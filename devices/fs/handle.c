@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "devices/fs/spare.h"
+
 #define HANDLES_MAX (1u << 26) /* the budget allows fewer */
 
 static void
@@ -11,13 +13,16 @@ handle_dispose (VdFsSlot *slot)
 {
   VdFsHandle *handle = (VdFsHandle *) slot;
 
-  close (handle->fd);
+  if (handle->version == 0 ||
+      !vd_fs_spare_keep (handle->inode, handle->version, handle->fd)) {
+    close (handle->fd);
+    vd_fs_budget_give (handle->table->budget);
+  }
   handle->fd = -1;
   if (handle->kind == VD_FS_DIR)
     pthread_mutex_destroy (&handle->dir_lock);
   vd_fs_inodes_put (handle->inode);
   handle->inode = NULL;
-  vd_fs_budget_give (handle->table->budget);
 }
 
 void
@@ -50,7 +55,7 @@ vd_fs_handles_bury (VdFsHandles *handles, guint32 list)
 /* Makes @slot a handle.  Returns: its fh, or 0 if @slot is NULL. */
 static guint64
 publish (VdFsHandles *handles, VdFsSlot *slot, VdFsHandleKind kind,
-         guint64 nodeid, VdFsInode *inode, int fd)
+         guint64 nodeid, VdFsInode *inode, int fd, guint32 version)
 {
   VdFsHandle *handle = (VdFsHandle *) slot;
   guint64 fh;
@@ -68,6 +73,7 @@ publish (VdFsHandles *handles, VdFsSlot *slot, VdFsHandleKind kind,
     vd_fs_inodes_ref (inode);
   handle->table = handles;
   handle->dir_offset = 0;
+  handle->version = version;
   atomic_store_explicit (&handle->lessons, 0, memory_order_relaxed);
   if (kind == VD_FS_DIR)
     pthread_mutex_init (&handle->dir_lock, NULL);
@@ -78,14 +84,14 @@ publish (VdFsHandles *handles, VdFsSlot *slot, VdFsHandleKind kind,
 
 int
 vd_fs_handles_add (VdFsHandles *handles, VdFsHandleKind kind, guint64 nodeid,
-                   VdFsInode *inode, int fd, guint64 *ret_fh)
+                   VdFsInode *inode, int fd, guint32 version, guint64 *ret_fh)
 {
   if (!vd_fs_budget_take (handles->budget)) {
     close (fd);
     return -ENFILE;
   }
   *ret_fh = publish (handles, vd_fs_slots_take (&handles->slots), kind, nodeid,
-                     inode, fd);
+                     inode, fd, version);
   return *ret_fh != 0 ? 0 : -ENOMEM;
 }
 
@@ -94,7 +100,7 @@ vd_fs_handles_add_hidden (VdFsHandles *handles, guint64 nodeid, int fd,
                           VdFsHandle **ret)
 {
   guint64 fh;
-  int r = vd_fs_handles_add (handles, VD_FS_FILE, nodeid, NULL, fd, &fh);
+  int r = vd_fs_handles_add (handles, VD_FS_FILE, nodeid, NULL, fd, 0, &fh);
 
   if (r == 0)
     r = vd_fs_handles_get (handles, fh, nodeid, VD_FS_FILE, ret);
@@ -118,7 +124,7 @@ vd_fs_handles_restore (VdFsHandles *handles, VdFsHandleKind kind,
     return -ENFILE;
   }
   return publish (handles, vd_fs_slots_claim (&handles->slots, fh), kind,
-                  nodeid, inode, fd) != 0
+                  nodeid, inode, fd, 0) != 0
              ? 0
              : -EINVAL;
 }

@@ -42,6 +42,7 @@ struct VdFsHandle {
       *inode; /* referenced, so that what is open is never parked; or NULL */
   VdFsHandles *table;
   atomic_uint_fast32_t lessons; /* VdFsLesson */
+  guint32 version; /* fd may become a spare of this one (spare.h); 0: not */
 
   /* Directories: two READDIRs at once must not mix seek and read. */
   pthread_mutex_t dir_lock;
@@ -67,10 +68,11 @@ void vd_fs_handles_bury (VdFsHandles *handles, guint32 list);
 /* @nodeid: of @inode
  * @inode: (transfer none) (nullable): gets a reference
  * @fd: (transfer full): closed on failure, too
+ * @version: of the file if @fd may become its spare, or 0
  * Returns: 0, -ENFILE beyond the budget, or -ENOMEM. */
 int
 vd_fs_handles_add (VdFsHandles *handles, VdFsHandleKind kind, guint64 nodeid,
-                   VdFsInode *inode, int fd, guint64 *ret_fh);
+                   VdFsInode *inode, int fd, guint32 version, guint64 *ret_fh);
 
 /* Without requests.  The same by an fh that another instance gave out;
  * vd_fs_slots_rewind() came before the first.

@@ -334,6 +334,7 @@ inode_new (VdFsInodes *inodes, VdFsSlot *slot, VdFsFound *found)
   atomic_store_explicit (&inode->used, FALSE, memory_order_relaxed);
   atomic_store_explicit (&inode->data, NULL, memory_order_relaxed);
   memset (&inode->stamp, 0, sizeof inode->stamp);
+  inode->version = 0;
   if (found->fd >= 0)
     vd_fs_pin_start (inode);
   found->fd = -1;
@@ -512,17 +513,22 @@ vd_fs_inodes_bury (VdFsInode *list)
 }
 
 gboolean
-vd_fs_inode_stamp (VdFsInode *inode, const VdFsStamp *stamp)
+vd_fs_inode_stamp (VdFsInode *inode, const VdFsStamp *stamp,
+                   guint32 *ret_version)
 {
   VdFsShard *shard =
       shard_of (inode->table, key_hash (inode->table, &inode->key));
   gboolean same;
 
   pthread_mutex_lock (&shard->lock);
-  same = inode->stamp.mtime_ns == stamp->mtime_ns &&
+  same = stamp->mtime_ns != 0 && inode->stamp.mtime_ns == stamp->mtime_ns &&
          inode->stamp.ctime_ns == stamp->ctime_ns &&
          inode->stamp.size == stamp->size;
   inode->stamp = *stamp;
+  if (!same && ++inode->version == 0)
+    inode->version = 1;
+  if (ret_version != NULL)
+    *ret_version = inode->version;
   pthread_mutex_unlock (&shard->lock);
   return same;
 }

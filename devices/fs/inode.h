@@ -52,10 +52,13 @@ struct VdFsInode {
   _Atomic (struct VdFsHandle *) data; /* lazy.h; NULL: none, or parked */
   VdFsProof proof;                    /* constant from the first parking on */
 
+  atomic_uint_fast64_t spare; /* spare.c; 0: none */
+
   /* By the shard's lock. */
   guint64 n_lookups;
   VdFsInode *next; /* in the bucket */
   VdFsStamp stamp; /* at the last open; mtime_ns 0: none */
+  guint32 version; /* another one whenever the stamp is; 0: no open yet */
 };
 
 #define VD_FS_SHARDS 64
@@ -153,9 +156,12 @@ void vd_fs_inodes_moved (VdFsInodes *inodes, const VdFsFound *found);
  * are ignored. */
 void vd_fs_inodes_forget (VdFsInodes *inodes, guint64 nodeid, guint64 n);
 
-/* Remembers how the file looks now that it is opened.
+/* Remembers how the file looks now that it is opened; a stamp without mtime_ns
+ * looks like no other.
+ * @ret_version: (nullable): the file's version, never 0
  * Returns: whether it looks as it did at the last open. */
-gboolean vd_fs_inode_stamp (VdFsInode *inode, const VdFsStamp *stamp);
+gboolean vd_fs_inode_stamp (VdFsInode *inode, const VdFsStamp *stamp,
+                            guint32 *ret_version);
 
 /* Whether @name in @parent was found before, as far as a small table remembers.
  * It only decides which system call is tried first: one statx() for a file that

@@ -49,7 +49,8 @@ vd_fs_op_opendir (VdFsRequest *req, guint64 nodeid)
           ? vd_fs_reopen (fs, inode->fd, O_RDONLY | O_DIRECTORY | O_NONBLOCK)
           : -ENOTDIR;
   if (r >= 0)
-    r = vd_fs_handles_add (&fs->handles, VD_FS_DIR, nodeid, inode, r, &out.fh);
+    r = vd_fs_handles_add (&fs->handles, VD_FS_DIR, nodeid, inode, r, 0,
+                           &out.fh);
   vd_fs_inodes_put (inode);
   if (r < 0)
     return r;

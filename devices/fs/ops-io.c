@@ -16,6 +16,7 @@
 #include "devices/fs/entry.h"
 #include "devices/fs/lazy.h"
 #include "devices/fs/ops.h"
+#include "devices/fs/spare.h"
 
 /* Changes closer to now than this may share a timestamp with the next one. */
 #define RACY_NS 20000000
@@ -45,15 +46,19 @@ host_flags (const VdFs *fs, guint32 flags)
 }
 
 /* Whether the guest's page cache may stay: the file looks as at the last open,
- * and looked so long enough that no change hides behind a coarse clock. */
+ * and looked so long enough that no change hides behind a coarse clock.
+ * @fd: of @inode, of any kind
+ * @ret_version: (nullable): 0 if that is not known */
 static gboolean
-content_is_same (const VdFs *fs, VdFsInode *inode, int fd)
+content_is_same (const VdFs *fs, VdFsInode *inode, int fd, guint32 *ret_version)
 {
   struct timespec now;
   struct statx stx;
   VdFsStamp stamp;
   gint64 now_ns;
 
+  if (ret_version != NULL)
+    *ret_version = 0;
   if (vd_fs_pins_may_hang (&fs->inodes.pins) ||
       vd_fs_statx (fd, "", 0, &stx) < 0)
     return FALSE;
@@ -62,34 +67,34 @@ content_is_same (const VdFs *fs, VdFsInode *inode, int fd)
   now_ns = now.tv_sec * 1000000000 + now.tv_nsec;
   if (now_ns - stamp.ctime_ns < RACY_NS)
     stamp.mtime_ns = 0;
-  return vd_fs_inode_stamp (inode, &stamp) && stamp.mtime_ns != 0;
+  return vd_fs_inode_stamp (inode, &stamp, ret_version);
 }
 
-/* @inode: NULL if it was created just now */
+/* @same: the guest's page cache may stay, as content_is_same() */
 static guint32
-file_open_flags (const VdFs *fs, VdFsInode *inode, int fd)
+file_open_flags (const VdFs *fs, gboolean same)
 {
   switch (fs->policy.cache) {
   case VD_FS_CACHE_NEVER:
   case VD_FS_CACHE_METADATA:
     return VD_FOPEN_DIRECT_IO | VD_FOPEN_PARALLEL_DIRECT_WRITES;
-  case VD_FS_CACHE_AUTO:
-    return inode != NULL && content_is_same (fs, inode, fd)
-               ? VD_FOPEN_KEEP_CACHE
-               : 0;
+  case VD_FS_CACHE_AUTO: return same ? VD_FOPEN_KEEP_CACHE : 0;
   case VD_FS_CACHE_ALWAYS: break;
   }
   return VD_FOPEN_KEEP_CACHE;
 }
 
-/* Answers OPEN with a new handle for @fd, which it takes. */
+/* Answers OPEN with a new handle for @fd, which it takes.
+ * @version: of the file if @fd may become its spare, or 0 */
 static int
-reply_open (VdFsRequest *req, VdFsInode *inode, int fd)
+reply_open (VdFsRequest *req, VdFsInode *inode, int fd, gboolean same,
+            guint32 version)
 {
   VdFs *fs = vd_fs_of (req);
-  VdFuseOpenOut out = { .open_flags = file_open_flags (fs, inode, fd) };
-  int r = vd_fs_handles_add (&fs->handles, VD_FS_FILE,
-                             vd_fs_inode_nodeid (inode), inode, fd, &out.fh);
+  VdFuseOpenOut out = { .open_flags = file_open_flags (fs, same) };
+  int r =
+      vd_fs_handles_add (&fs->handles, VD_FS_FILE, vd_fs_inode_nodeid (inode),
+                         inode, fd, version, &out.fh);
 
   if (r == 0)
     vd_fs_reply (req, &out, sizeof out);
@@ -107,10 +112,21 @@ work_open (VdFsRequest *req)
                        task->mode & ~O_NONBLOCK);
 }
 
+/* Answers OPEN with @fd, which was opened just now. */
+static int
+reply_opened (VdFsRequest *req, VdFsInode *inode, int fd)
+{
+  const VdFs *fs = vd_fs_of (req);
+  gboolean same = fs->policy.cache == VD_FS_CACHE_AUTO &&
+                  content_is_same (fs, inode, fd, NULL);
+
+  return reply_open (req, inode, fd, same, 0);
+}
+
 static void
 finish_open (VdFsRequest *req, int res)
 {
-  vd_fs_finish (req, res < 0 ? res : reply_open (req, req->task.inode, res));
+  vd_fs_finish (req, res < 0 ? res : reply_opened (req, req->task.inode, res));
 }
 
 static int
@@ -136,6 +152,35 @@ reopen (VdFs *fs, const VdFsInode *inode, int flags, guint32 open_flags)
   return vd_fs_reopen (fs, inode->fd, flags);
 }
 
+/* Whether files that are opened with @flags may have spares. */
+static gboolean
+has_spares (const VdFs *fs, int flags)
+{
+  return flags == (O_RDONLY | O_NONBLOCK) && fs->policy.locks == 0 &&
+         !vd_fs_pins_may_hang (&fs->inodes.pins);
+}
+
+/* Opens @inode, or takes its spare, and answers.
+ * Returns: 0 or -errno; -EAGAIN if another process holds a lease. */
+static int
+open_inode (VdFsRequest *req, VdFsInode *inode, int flags, guint32 open_flags)
+{
+  VdFs *fs = vd_fs_of (req);
+  guint32 version;
+  gboolean same;
+  int fd;
+
+  if (!has_spares (fs, flags)) {
+    fd = reopen (fs, inode, flags, open_flags);
+    return fd < 0 ? fd : reply_opened (req, inode, fd);
+  }
+  same = content_is_same (fs, inode, inode->fd, &version);
+  fd = vd_fs_spare_take (inode, version);
+  if (fd < 0)
+    fd = reopen (fs, inode, flags, open_flags);
+  return fd < 0 ? fd : reply_open (req, inode, fd, same, version);
+}
+
 int
 vd_fs_op_open (VdFsRequest *req, guint64 nodeid, guint32 flags,
                guint32 open_flags)
@@ -143,7 +188,7 @@ vd_fs_op_open (VdFsRequest *req, guint64 nodeid, guint32 flags,
   VdFs *fs = vd_fs_of (req);
   gboolean kill_set_id = (open_flags & VD_FUSE_OPEN_KILL_SUIDGID) != 0;
   VdFsInode *inode;
-  int host = host_flags (fs, flags), fd, r;
+  int host = host_flags (fs, flags), r;
 
   if (vd_fs_is_lazy (fs)) /* and the guest does not ask again */
     return host < 0 ? host : -ENOSYS;
@@ -154,10 +199,9 @@ vd_fs_op_open (VdFsRequest *req, guint64 nodeid, guint32 flags,
     vd_fs_inodes_put (inode);
     return host < 0 ? host : -EBADF;
   }
-  fd = reopen (fs, inode, host, open_flags);
-  if (fd == -EAGAIN)
+  r = open_inode (req, inode, host, open_flags);
+  if (r == -EAGAIN)
     return open_later (req, inode, host, kill_set_id);
-  r = fd < 0 ? fd : reply_open (req, inode, fd);
   vd_fs_inodes_put (inode);
   return r;
 }
@@ -167,13 +211,13 @@ static int
 reply_create (VdFsRequest *req, const VdFuseEntryOut *entry, int fd)
 {
   VdFs *fs = vd_fs_of (req);
-  VdFuseOpenOut out = { .open_flags = file_open_flags (fs, NULL, fd) };
+  VdFuseOpenOut out = { .open_flags = file_open_flags (fs, FALSE) };
   VdFsInode *inode;
   int r = vd_fs_inodes_get (&fs->inodes, entry->nodeid, &inode);
 
   if (r == 0) {
     r = vd_fs_handles_add (&fs->handles, VD_FS_FILE, entry->nodeid, inode, fd,
-                           &out.fh);
+                           0, &out.fh);
     vd_fs_inodes_put (inode);
   } else
     close (fd);

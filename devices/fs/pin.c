@@ -21,6 +21,7 @@
 #include "devices/fs/entry.h"
 #include "devices/fs/handle.h"
 #include "devices/fs/inode.h"
+#include "devices/fs/spare.h"
 #include "vring/fd.h"
 
 #define DEPTH_MAX    256 /* directories of one path that are parked */
@@ -241,6 +242,7 @@ vd_fs_pin_stop (VdFsInode *inode)
     vd_fs_handles_put (
         atomic_load_explicit (&inode->data, memory_order_relaxed));
   }
+  vd_fs_spare_drop (inode);
   inode->fd = -1;
   vd_fs_proof_clear (&inode->proof);
   free (inode->place);
@@ -309,6 +311,7 @@ park (VdFsInode *inode)
       close (fd);
       vd_fs_budget_give (budget);
       vd_fs_handles_put (data);
+      vd_fs_spare_drop (inode); /* or what is one by now: no harm */
       return TRUE;
     }
   }

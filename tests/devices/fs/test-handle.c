@@ -33,8 +33,8 @@ add (Fixture *f, VdFsHandleKind kind, guint64 nodeid, guint64 *fh)
   int fd = open ("/dev/null", O_RDONLY | O_CLOEXEC);
 
   g_assert_cmpint (fd, >=, 0);
-  g_assert_cmpint (vd_fs_handles_add (&f->handles, kind, nodeid, NULL, fd, fh),
-                   ==, 0);
+  g_assert_cmpint (
+      vd_fs_handles_add (&f->handles, kind, nodeid, NULL, fd, 0, fh), ==, 0);
   return fd;
 }
 
@@ -131,7 +131,7 @@ test_beyond_the_budget_there_is_enfile (Fixture *f, gconstpointer data)
     add (f, VD_FS_FILE, i, &fh);
   fd = open ("/dev/null", O_RDONLY | O_CLOEXEC);
   g_assert_cmpint (
-      vd_fs_handles_add (&f->handles, VD_FS_FILE, 1, NULL, fd, &fh), ==,
+      vd_fs_handles_add (&f->handles, VD_FS_FILE, 1, NULL, fd, 0, &fh), ==,
       -ENFILE);
   g_assert_false (is_open (fd));
 }

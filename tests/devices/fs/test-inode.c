@@ -219,10 +219,10 @@ test_a_stamp_tells_change (Fixture *f, gconstpointer data)
 
   add (f, 10, &nodeid);
   g_assert_cmpint (vd_fs_inodes_get (&f->inodes, nodeid, &inode), ==, 0);
-  g_assert_false (vd_fs_inode_stamp (inode, &one));
-  g_assert_true (vd_fs_inode_stamp (inode, &one));
-  g_assert_false (vd_fs_inode_stamp (inode, &two));
-  g_assert_true (vd_fs_inode_stamp (inode, &two));
+  g_assert_false (vd_fs_inode_stamp (inode, &one, NULL));
+  g_assert_true (vd_fs_inode_stamp (inode, &one, NULL));
+  g_assert_false (vd_fs_inode_stamp (inode, &two, NULL));
+  g_assert_true (vd_fs_inode_stamp (inode, &two, NULL));
   vd_fs_inodes_put (inode);
 }
 
