@@ -66,15 +66,23 @@ file_put (VdFsLocks *locks, VdFsLockFile *file)
   g_free (file);
 }
 
-/* Returns: (transfer full) (nullable): the file of the owner. */
+/* With the lock.  Returns: (transfer none) (nullable): the file of the owner. */
+static VdFsLockFile *
+file_lookup (VdFsLocks *locks, guint64 nodeid, guint64 owner)
+{
+  const VdFsLockFile key = { .nodeid = nodeid, .owner = owner };
+
+  return g_hash_table_lookup (locks->files, &key);
+}
+
+/* Returns: (transfer full) (nullable): the same. */
 static VdFsLockFile *
 file_find (VdFsLocks *locks, guint64 nodeid, guint64 owner)
 {
-  const VdFsLockFile key = { .nodeid = nodeid, .owner = owner };
   VdFsLockFile *file;
 
   pthread_mutex_lock (&locks->lock);
-  file = g_hash_table_lookup (locks->files, &key);
+  file = file_lookup (locks, nodeid, owner);
   if (file != NULL)
     file->refs++;
   pthread_mutex_unlock (&locks->lock);
@@ -117,32 +125,44 @@ open_for_locks (VdFs *fs, const VdFsInode *inode)
   return fd;
 }
 
+/* Opens the file of an owner that has none.  Returns: 0 and the file,
+ * referenced, or -errno. */
+static int
+file_open (VdFs *fs, guint64 nodeid, const VdFsInode *inode, guint64 owner,
+           VdFsLockFile **ret)
+{
+  VdFsLockFile *file;
+  int fd;
+
+  if (!vd_fs_budget_take (&fs->budget))
+    return -ENOLCK;
+  fd = open_for_locks (fs, inode);
+  file = fd >= 0 ? g_try_new0 (VdFsLockFile, 1) : NULL;
+  if (file == NULL) {
+    vd_fs_budget_give (&fs->budget);
+    if (fd < 0)
+      return fd;
+    close (fd);
+    return -ENOMEM;
+  }
+  *file = (VdFsLockFile){ nodeid, owner, fd, 0, &fs->budget };
+  *ret = file_add (&fs->locks, file);
+  return 0;
+}
+
 /* Returns: 0 and the file of the owner, referenced, or -errno. */
 static int
 file_get (VdFs *fs, guint64 nodeid, guint64 fh, guint64 owner,
           VdFsLockFile **ret)
 {
   VdFsHandle *handle;
-  VdFsLockFile *file;
-  int fd, r = vd_fs_handles_get (&fs->handles, fh, nodeid, VD_FS_FILE, &handle);
+  int r = vd_fs_handles_get (&fs->handles, fh, nodeid, VD_FS_FILE, &handle);
 
   if (r < 0)
     return r;
   *ret = file_find (&fs->locks, nodeid, owner);
-  if (*ret == NULL && !vd_fs_budget_take (&fs->budget))
-    r = -ENOLCK;
-  else if (*ret == NULL) {
-    fd = open_for_locks (fs, handle->inode);
-    file = fd >= 0 ? g_try_new0 (VdFsLockFile, 1) : NULL;
-    if (file != NULL) {
-      *file = (VdFsLockFile){ nodeid, owner, fd, 0, &fs->budget };
-      *ret = file_add (&fs->locks, file);
-    } else {
-      vd_clear_fd (&fd);
-      vd_fs_budget_give (&fs->budget);
-      r = fd < 0 ? fd : -ENOMEM;
-    }
-  }
+  if (*ret == NULL)
+    r = file_open (fs, nodeid, handle->inode, owner, ret);
   vd_fs_handles_put (handle);
   return r;
 }
@@ -150,13 +170,12 @@ file_get (VdFs *fs, guint64 nodeid, guint64 fh, guint64 owner,
 void
 vd_fs_locks_drop_owner (VdFsLocks *locks, guint64 nodeid, guint64 owner)
 {
-  const VdFsLockFile key = { .nodeid = nodeid, .owner = owner };
   VdFsLockFile *file;
 
   pthread_mutex_lock (&locks->lock);
-  file = g_hash_table_lookup (locks->files, &key);
+  file = file_lookup (locks, nodeid, owner);
   if (file != NULL)
-    g_hash_table_remove (locks->files, &key);
+    g_hash_table_remove (locks->files, file);
   pthread_mutex_unlock (&locks->lock);
   if (file == NULL)
     return;

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "tests/devices/fs/fixture.h"
@@ -344,6 +345,26 @@ test_locks_need_an_open_file (VtFs *f, gconstpointer data)
 }
 
 static void
+test_a_lock_that_needs_a_descriptor_says_so (VtFs *f, gconstpointer data)
+{
+  struct rlimit old, none;
+  struct fuse_file_lock lk;
+  Want a, b;
+  int r, tells;
+
+  open_twice (f, FALSE, &a, &b);
+  g_assert_cmpint (getrlimit (RLIMIT_NOFILE, &old), ==, 0);
+  none = (struct rlimit){ 4, old.rlim_max };
+  g_assert_cmpint (setrlimit (RLIMIT_NOFILE, &none), ==, 0);
+  r = set_lock (f, a, F_WRLCK);
+  tells = get_lock (f, &b, &lk);
+  g_assert_cmpint (setrlimit (RLIMIT_NOFILE, &old), ==, 0);
+  g_assert_cmpint (r, ==, -EMFILE);
+  g_assert_cmpint (tells, ==, -EMFILE);
+  g_assert_cmpint (set_lock (f, a, F_WRLCK), ==, 0);
+}
+
+static void
 test_without_the_key_guests_lock_by_themselves (VtFs *f, gconstpointer data)
 {
   Want a, b;
@@ -373,6 +394,7 @@ main (int argc, char **argv)
   ADD ("limit", test_waiting_has_a_limit);
   ADD ("session", test_a_session_ends_with_its_locks);
   ADD ("handle", test_locks_need_an_open_file);
+  ADD ("descriptors", test_a_lock_that_needs_a_descriptor_says_so);
   VT_FS_TEST ("/fs/lock/off", &off,
               test_without_the_key_guests_lock_by_themselves);
   return g_test_run ();
