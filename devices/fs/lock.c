@@ -2,186 +2,23 @@
  *
  * lock.c - see lock.h
  *
- * The owners' files, the list of those who wait, the thread that tries again,
- * and the three operations on top of them.
+ * The list of those who wait, the thread that tries again, and the three
+ * operations on top of them and of the owners' files.
  */
 #include "devices/fs/lock.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "devices/fs/entry.h"
+#include "devices/fs/lock-file.h"
 #include "devices/fs/ops.h"
-#include "vring/fd.h"
 
 /* How long until others are asked again: soon at first, then less often. */
 #define RETRY_MIN_MS 1
 #define RETRY_MAX_MS 50
-
-/* The open file of one owner. */
-struct VdFsLockFile {
-  guint64 nodeid, owner; /* the key */
-  int fd;
-  guint refs; /* by the locks' lock; one is the table's while it is in it */
-  VdFsBudget *budget;
-};
-
-/* Files of owners. */
-
-static guint
-file_hash (gconstpointer key)
-{
-  const VdFsLockFile *file = key;
-
-  return g_int64_hash (&file->nodeid) * 31 + g_int64_hash (&file->owner);
-}
-
-static gboolean
-file_equal (gconstpointer a, gconstpointer b)
-{
-  const VdFsLockFile *one = a, *two = b;
-
-  return one->nodeid == two->nodeid && one->owner == two->owner;
-}
-
-/* Drops a reference; NULL is fine. */
-static void
-file_put (VdFsLocks *locks, VdFsLockFile *file)
-{
-  gboolean last;
-
-  if (file == NULL)
-    return;
-  pthread_mutex_lock (&locks->lock);
-  last = --file->refs == 0;
-  pthread_mutex_unlock (&locks->lock);
-  if (!last)
-    return;
-  close (file->fd); /* and its locks are gone */
-  vd_fs_budget_give (file->budget);
-  g_free (file);
-}
-
-/* With the lock.  Returns: (transfer none) (nullable): the file of the owner. */
-static VdFsLockFile *
-file_lookup (VdFsLocks *locks, guint64 nodeid, guint64 owner)
-{
-  const VdFsLockFile key = { .nodeid = nodeid, .owner = owner };
-
-  return g_hash_table_lookup (locks->files, &key);
-}
-
-/* Returns: (transfer full) (nullable): the same. */
-static VdFsLockFile *
-file_find (VdFsLocks *locks, guint64 nodeid, guint64 owner)
-{
-  VdFsLockFile *file;
-
-  pthread_mutex_lock (&locks->lock);
-  file = file_lookup (locks, nodeid, owner);
-  if (file != NULL)
-    file->refs++;
-  pthread_mutex_unlock (&locks->lock);
-  return file;
-}
-
-/* Adds @file, unless another request of the same owner was faster.
- * @file: (transfer full)
- * Returns: (transfer full): the one that is in the table. */
-static VdFsLockFile *
-file_add (VdFsLocks *locks, VdFsLockFile *file)
-{
-  VdFsLockFile *other;
-
-  pthread_mutex_lock (&locks->lock);
-  other = g_hash_table_lookup (locks->files, file);
-  if (other == NULL) {
-    g_hash_table_add (locks->files, file);
-    file->refs = 2;
-  } else {
-    file->refs = 1;
-    other->refs++;
-  }
-  pthread_mutex_unlock (&locks->lock);
-  if (other == NULL)
-    return file;
-  file_put (locks, file);
-  return other;
-}
-
-/* Opens a file of the owner's own.  A lock for writing needs a file that is
- * open for writing; whether the guest may is its kernel's business. */
-static int
-open_for_locks (VdFs *fs, const VdFsInode *inode)
-{
-  int fd = vd_fs_reopen (fs, inode->fd, O_RDWR | O_NONBLOCK);
-
-  if (fd == -EACCES || fd == -EROFS || fd == -EPERM || fd == -ETXTBSY)
-    fd = vd_fs_reopen (fs, inode->fd, O_RDONLY | O_NONBLOCK);
-  return fd;
-}
-
-/* Opens the file of an owner that has none.  Returns: 0 and the file,
- * referenced, or -errno. */
-static int
-file_open (VdFs *fs, guint64 nodeid, const VdFsInode *inode, guint64 owner,
-           VdFsLockFile **ret)
-{
-  VdFsLockFile *file;
-  int fd;
-
-  if (!vd_fs_budget_take (&fs->budget))
-    return -ENOLCK;
-  fd = open_for_locks (fs, inode);
-  file = fd >= 0 ? g_try_new0 (VdFsLockFile, 1) : NULL;
-  if (file == NULL) {
-    vd_fs_budget_give (&fs->budget);
-    if (fd < 0)
-      return fd;
-    close (fd);
-    return -ENOMEM;
-  }
-  *file = (VdFsLockFile){ nodeid, owner, fd, 0, &fs->budget };
-  *ret = file_add (&fs->locks, file);
-  return 0;
-}
-
-/* Returns: 0 and the file of the owner, referenced, or -errno. */
-static int
-file_get (VdFs *fs, guint64 nodeid, guint64 fh, guint64 owner,
-          VdFsLockFile **ret)
-{
-  VdFsHandle *handle;
-  int r = vd_fs_handles_get (&fs->handles, fh, nodeid, VD_FS_FILE, &handle);
-
-  if (r < 0)
-    return r;
-  *ret = file_find (&fs->locks, nodeid, owner);
-  if (*ret == NULL)
-    r = file_open (fs, nodeid, handle->inode, owner, ret);
-  vd_fs_handles_put (handle);
-  return r;
-}
-
-void
-vd_fs_locks_drop_owner (VdFsLocks *locks, guint64 nodeid, guint64 owner)
-{
-  VdFsLockFile *file;
-
-  pthread_mutex_lock (&locks->lock);
-  file = file_lookup (locks, nodeid, owner);
-  if (file != NULL)
-    g_hash_table_remove (locks->files, file);
-  pthread_mutex_unlock (&locks->lock);
-  if (file == NULL)
-    return;
-  file_put (locks, file);
-  vd_fs_locks_kick (locks);
-}
 
 /* Waiting. */
 
@@ -217,7 +54,7 @@ answer (VdFsRequest *req, int r)
   else
     vd_fs_reply (req, NULL, 0);
   vd_fs_handles_put (handle);
-  file_put (locks, file);
+  vd_fs_lock_file_put (locks, file);
 }
 
 static void
@@ -307,6 +144,19 @@ run_waiting (VdFsJob *job)
   pthread_mutex_unlock (&locks->lock);
 }
 
+/* With the lock.  Returns: whether request @unique was interrupted before it
+ * came here, which is then forgotten. */
+static gboolean
+was_interrupted (VdFsLocks *locks, guint64 unique)
+{
+  for (guint i = 0; unique != 0 && i < VD_FS_INTERRUPTED_MAX; i++)
+    if (locks->interrupted[i] == unique) {
+      locks->interrupted[i] = 0;
+      return TRUE;
+    }
+  return FALSE;
+}
+
 /* QUEUE: lets @req wait. */
 static void
 enqueue (VdFsRequest *req)
@@ -325,8 +175,8 @@ enqueue (VdFsRequest *req)
   req->queue->n_waiting++;
   req->state = VD_FS_DEFERRED;
   req->wait.next = NULL;
-  req->wait.end_with = 0;
   pthread_mutex_lock (&locks->lock);
+  req->wait.end_with = was_interrupted (locks, req->in.unique) ? -EINTR : 0;
   *locks->last = req;
   locks->last = &req->wait.next;
   start = !locks->running;
@@ -346,31 +196,44 @@ vd_fs_locks_kick (VdFsLocks *locks)
   pthread_mutex_unlock (&locks->lock);
 }
 
-/* Ends the waiting of those that are on @queue, if it is not NULL, or have the
- * number @unique, if it is not 0, or of all. */
-static void
+/* With the lock.  Ends the waiting of those that are on @queue, if it is not
+ * NULL, and have the number @unique, if it is not 0.
+ * Returns: whether there was one. */
+static gboolean
 end_waiting (VdFsLocks *locks, const VdFsQueue *queue, guint64 unique, int with)
 {
-  pthread_mutex_lock (&locks->lock);
+  gboolean found = FALSE;
+
   for (VdFsRequest *req = locks->first; req != NULL; req = req->wait.next)
     if ((queue == NULL || req->queue == queue) &&
-        (unique == 0 || req->in.unique == unique))
+        (unique == 0 || req->in.unique == unique)) {
       req->wait.end_with = with;
+      found = TRUE;
+    }
   pthread_cond_signal (&locks->changed);
-  pthread_mutex_unlock (&locks->lock);
+  return found;
 }
 
 void
 vd_fs_locks_interrupt (VdFsLocks *locks, guint64 unique)
 {
-  if (unique != 0)
-    end_waiting (locks, NULL, unique, -EINTR);
+  if (unique == 0)
+    return;
+  pthread_mutex_lock (&locks->lock);
+  if (!end_waiting (locks, NULL, unique, -EINTR)) {
+    locks->interrupted[locks->next_interrupted] = unique;
+    locks->next_interrupted =
+        (locks->next_interrupted + 1) % VD_FS_INTERRUPTED_MAX;
+  }
+  pthread_mutex_unlock (&locks->lock);
 }
 
 void
 vd_fs_locks_drain (VdFsLocks *locks, const VdFsQueue *queue)
 {
+  pthread_mutex_lock (&locks->lock);
   end_waiting (locks, queue, 0, -EAGAIN);
+  pthread_mutex_unlock (&locks->lock);
 }
 
 /* Life. */
@@ -381,7 +244,7 @@ vd_fs_locks_init (VdFsLocks *locks)
   *locks = (VdFsLocks){ .job = { .run = run_waiting } };
   pthread_mutex_init (&locks->lock, NULL);
   pthread_cond_init (&locks->changed, NULL);
-  locks->files = g_hash_table_new (file_hash, file_equal);
+  locks->files = vd_fs_lock_files_new ();
   locks->last = &locks->first;
   vd_fs_reaper_init (&locks->thread);
 }
@@ -389,18 +252,19 @@ vd_fs_locks_init (VdFsLocks *locks)
 void
 vd_fs_locks_reset (VdFsLocks *locks)
 {
-  GHashTable *files, *empty = g_hash_table_new (file_hash, file_equal);
+  GHashTable *files, *empty = vd_fs_lock_files_new ();
   GHashTableIter iter;
   gpointer file;
 
-  end_waiting (locks, NULL, 0, -EAGAIN);
   pthread_mutex_lock (&locks->lock);
+  end_waiting (locks, NULL, 0, -EAGAIN);
+  memset (locks->interrupted, 0, sizeof locks->interrupted);
   files = locks->files;
   locks->files = empty;
   pthread_mutex_unlock (&locks->lock);
   g_hash_table_iter_init (&iter, files);
   while (g_hash_table_iter_next (&iter, &file, NULL))
-    file_put (locks, file);
+    vd_fs_lock_file_put (locks, file);
   g_hash_table_unref (files);
 }
 
@@ -466,7 +330,7 @@ vd_fs_op_setlk (VdFsRequest *req, guint64 nodeid, guint64 fh, guint64 owner,
     .start = (guint64) lock->l_start,
     .len = (guint64) lock->l_len,
   };
-  r = file_get (fs, nodeid, fh, owner, &req->wait.file);
+  r = vd_fs_lock_file_get (fs, nodeid, fh, owner, &req->wait.file);
   return r < 0 ? r : lock_now_or_wait (req, lock->l_type != F_WRLCK, waits);
 }
 
@@ -482,12 +346,12 @@ vd_fs_op_getlk (VdFsRequest *req, guint64 nodeid, guint64 fh, guint64 owner,
 
   if ((fs->policy.locks & VD_FS_LOCKS_POSIX) == 0)
     return -ENOSYS;
-  r = file_get (fs, nodeid, fh, owner, &file);
+  r = vd_fs_lock_file_get (fs, nodeid, fh, owner, &file);
   if (r < 0)
     return r;
   lock.l_pid = 0; /* as OFD locks want it */
   r = fcntl (file->fd, F_OFD_GETLK, &lock) < 0 ? -errno : 0;
-  file_put (&fs->locks, file);
+  vd_fs_lock_file_put (&fs->locks, file);
   if (r < 0)
     return r;
   /* Nobody in the guest has the number of a process on the host. */
@@ -499,18 +363,4 @@ vd_fs_op_getlk (VdFsRequest *req, guint64 nodeid, guint64 fh, guint64 owner,
   }
   vd_fs_reply (req, &out, sizeof out);
   return 0;
-}
-
-void
-vd_fs_locks_foreach (VdFsLocks *locks, void (*func) (int fd, gpointer data),
-                     gpointer data)
-{
-  GHashTableIter iter;
-  gpointer key;
-
-  pthread_mutex_lock (&locks->lock);
-  g_hash_table_iter_init (&iter, locks->files);
-  while (g_hash_table_iter_next (&iter, &key, NULL))
-    func (((const VdFsLockFile *) key)->fd, data);
-  pthread_mutex_unlock (&locks->lock);
 }

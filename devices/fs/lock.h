@@ -37,12 +37,19 @@ typedef enum {
  * the request that unlocks. */
 #define VD_FS_WAITING_MAX 64
 
+/* Numbers of requests that are remembered because they were interrupted. */
+#define VD_FS_INTERRUPTED_MAX 256
+
 typedef struct {
   pthread_mutex_t lock; /* guards all below, and VdFsWait */
   pthread_cond_t changed;
   GHashTable *files;          /* of VdFsLockFile, which are their own keys */
   VdFsRequest *first, **last; /* that wait; only the thread removes some */
   gboolean running;           /* the thread */
+  /* Whose INTERRUPT found nobody waiting, in a circle; 0 is nobody.  They have
+   * ended, or are yet to come: from another queue, or out of the pool. */
+  guint64 interrupted[VD_FS_INTERRUPTED_MAX];
+  guint next_interrupted;
   VdFsJob job;
   VdFsReaper thread;
 } VdFsLocks;
@@ -67,7 +74,8 @@ void vd_fs_locks_clear (VdFsLocks *locks);
  * with -EAGAIN. */
 void vd_fs_locks_reset (VdFsLocks *locks);
 
-/* Ends the waiting of request @unique with -EINTR; if there is none, nothing. */
+/* Ends the waiting of request @unique with -EINTR, now or as soon as it begins to
+ * wait in this session: an INTERRUPT may overtake what it is for. */
 void vd_fs_locks_interrupt (VdFsLocks *locks, guint64 unique);
 
 /* Ends the waiting of all requests of @queue with -EAGAIN. */

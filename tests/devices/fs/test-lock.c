@@ -248,32 +248,81 @@ test_locks_of_the_host_are_waited_for (VtFs *f, gconstpointer data)
   close (fd);
 }
 
+/* On the queue for it; taken when this returns. */
 static void
-test_an_interrupt_ends_the_waiting (VtFs *f, gconstpointer data)
+interrupt (VtFs *f, guint64 unique)
 {
-  struct {
+  const struct {
     struct fuse_in_header in;
     struct fuse_interrupt_in interrupt;
   } message = {
-    .in = { .len = sizeof message, .opcode = FUSE_INTERRUPT, .unique = 100 },
+    .in = { .len = sizeof message,
+            .opcode = FUSE_INTERRUPT,
+            .unique = unique | 1 },
+    .interrupt = { .unique = unique },
   };
+
+  vt_fuse_raw (&f->fuse[0], &message, sizeof message, 0);
+}
+
+static void
+test_an_interrupt_ends_the_waiting (VtFs *f, gconstpointer data)
+{
   Waiter one, other;
   Want a, b;
 
   open_twice (f, FALSE, &a, &b);
   g_assert_cmpint (set_lock (f, a, F_WRLCK), ==, 0);
   one = start_waiting (f, &b, 98);
-  other = start_waiting (f, &b, 99);
+  other = start_waiting (f, &b, 102);
   g_assert_cmpint (vt_fuse_getattr (f->c, 1, NULL), ==, 0);
-  for (guint64 unique = 90; unique <= 98; unique++) {
-    message.interrupt.unique = unique;
-    vt_fuse_raw (&f->fuse[0], &message, sizeof message, 0);
-  }
+  for (guint64 unique = 90; unique <= 98; unique += 2)
+    interrupt (f, unique);
   expect_end (f, &one, -EINTR);
   g_assert_cmpuint (vt_ring_n_in_flight (f->c->ring), ==, 1);
-  message.interrupt.unique = 99;
-  vt_fuse_raw (&f->fuse[0], &message, sizeof message, 0);
+  interrupt (f, 102);
   expect_end (f, &other, -EINTR);
+}
+
+/* It comes by another queue than the request. */
+static void
+test_an_interrupt_may_come_first (VtFs *f, gconstpointer data)
+{
+  Waiter one, other;
+  Want a, b;
+
+  open_twice (f, FALSE, &a, &b);
+  g_assert_cmpint (set_lock (f, a, F_WRLCK), ==, 0);
+  interrupt (f, 98);
+  other = start_waiting (f, &b, 102);
+  one = start_waiting (f, &b, 98);
+  expect_end (f, &one, -EINTR);
+  g_assert_cmpuint (vt_ring_n_in_flight (f->c->ring), ==, 1);
+  one = start_waiting (f, &b, 98); /* it was for one request */
+  flush (&f->fuse[2], &a);
+  for (guint i = 0; i < 2; i++) { /* both are the same owner's */
+    guint32 used;
+    gpointer message = vt_ring_take (f->c->ring, &used);
+
+    g_assert_cmpint ((message == one.message ? one : other).out->error, ==, 0);
+  }
+}
+
+static void
+test_interrupts_end_with_their_session (VtFs *f, gconstpointer data)
+{
+  Waiter waiter;
+  Want a, b;
+
+  for (guint64 unique = 2; unique <= 2000; unique += 2) /* any number */
+    interrupt (f, unique);
+  g_assert_cmpint (vt_fuse_init (&f->fuse[2], f->c->flags), ==, 0);
+  open_twice (f, FALSE, &a, &b);
+  g_assert_cmpint (set_lock (f, a, F_WRLCK), ==, 0);
+  waiter = start_waiting (f, &b, 2000);
+  g_assert_cmpint (vt_fuse_getattr (f->c, 1, NULL), ==, 0);
+  flush (&f->fuse[2], &a);
+  expect_end (f, &waiter, 0);
 }
 
 static void
@@ -390,6 +439,8 @@ main (int argc, char **argv)
   ADD ("wait", test_who_waits_delays_nobody);
   ADD ("host", test_locks_of_the_host_are_waited_for);
   ADD ("interrupt", test_an_interrupt_ends_the_waiting);
+  ADD ("interrupt-first", test_an_interrupt_may_come_first);
+  ADD ("interrupts-forgotten", test_interrupts_end_with_their_session);
   ADD ("stop", test_a_queue_stops_though_somebody_waits);
   ADD ("limit", test_waiting_has_a_limit);
   ADD ("session", test_a_session_ends_with_its_locks);
