@@ -377,11 +377,11 @@ session_end (VdSession *session)
 static void
 session_advance (VdSession *session)
 {
-  if (session->closing)
-    vd_session_postcopy_stop (session, TRUE); /* nobody brings pages any more */
   while (session->n_pending == 0 && session->finish != NULL)
     finish_parked (session);
   vd_session_iotlb_settle (session);
+  if (session->closing)
+    vd_session_postcopy_stop (session, TRUE); /* nobody brings pages any more */
   if (session->n_pending == 0 && session->closing)
     session_end (session);
   else

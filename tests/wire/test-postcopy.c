@@ -491,6 +491,21 @@ test_advice_is_given_once (Fixture *f, gconstpointer data)
   vt_daemon_wait_usage (f->daemon, f->usage);
 }
 
+/* That it left is seen only by the answer, when the ring has stopped. */
+static void
+test_who_leaves_after_the_advice_leaves_nothing (Fixture *f, gconstpointer data)
+{
+  f->fe = hello (f, "auto");
+  g_assert_true (vt_set_mem_table (f->fe, f->guest, 1));
+  describe (f->fe, f->ring);
+  g_assert_true (vt_set_vring_enable (f->fe, 0, TRUE));
+  vt_pager_advise (f->pager, f->fe);
+  vt_send_get_vring_base (f->fe, 0);
+  g_clear_pointer (&f->fe, vt_frontend_free);
+  vt_pager_close (f->pager);
+  vt_daemon_wait_usage (f->daemon, f->usage);
+}
+
 static void
 test_memory_comes_after_listen (Fixture *f, gconstpointer data)
 {
@@ -587,6 +602,7 @@ main (int argc, char **argv)
 #endif
   ADD ("order/all", test_the_order_is_kept_to);
   ADD ("order/advise", test_advice_is_given_once);
+  ADD ("order/left", test_who_leaves_after_the_advice_leaves_nothing);
   ADD ("order/memory", test_memory_comes_after_listen);
   ADD ("not-offered", test_it_is_not_offered_by_default);
   return g_test_run ();
