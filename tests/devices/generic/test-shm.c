@@ -60,8 +60,7 @@ open_files (Fixture *f, const char *value, GError **error)
 static void
 test_regions_have_the_sizes_that_are_given (Fixture *f, gconstpointer data)
 {
-  const char *const values[] = { "16k", "16384", "16k ro file",
-                                 "16k rw file" };
+  const char *const values[] = { "16k", "16384", "16k ro file", "16k rw file" };
 
   for (guint i = 0; i < G_N_ELEMENTS (values); i++) {
     g_autoptr (GError) error = NULL;
