@@ -26,8 +26,8 @@ rings_are_as_named() {
 
 # Moves the guest from host $1 to host $2.
 moves() {
-  migration_spawn_incoming "$2"
-  migration_tell "$1" "migrate -d unix:$work/$2.migration"
+  migration_spawn "$2" -incoming "unix:$work/$2.migration"
+  migration_begins "$1" "$2"
   migration_await "$1" 60
 }
 

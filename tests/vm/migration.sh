@@ -48,12 +48,6 @@ migration_spawn() {
     -chardev "pipe,id=monitor,path=$work/$host.mon" -mon chardev=monitor "$@"
 }
 
-# The same for one that waits for a guest.
-migration_spawn_incoming() {
-  migration_spawn "$@" -incoming "unix:$work/$1.migration"
-  within 20 test -S "$work/$1.migration"
-}
-
 # Gives host $1's QEMU the command $2.
 migration_tell() {
   echo "$2" >"$work/$1.mon.in"
@@ -66,9 +60,26 @@ migration_is() {
   grep -q "Migration status: $2" "$work/$1.says"
 }
 
+# Waits up to $3 seconds until host $1's QEMU has called its migration $2.
+migration_reaches() {
+  within "$3" migration_is "$1" "$2" || { tail -n 30 "$work/$1.says"; return 1; }
+}
+
+# Says whether a server accepts connections at path $1: it is there a moment
+# earlier.
+listens() {
+  grep -q "^[^ ]* [^ ]* [^ ]* 00010000 .* $1\$" /proc/net/unix
+}
+
+# Starts to move the guest from host $1 to host $2, whose QEMU waits for it.
+migration_begins() {
+  within 20 listens "$work/$2.migration"
+  migration_tell "$1" "migrate -d unix:$work/$2.migration"
+}
+
 # Waits up to $2 seconds until host $1's guest has moved, and ends it there.
 migration_await() {
-  within "$2" migration_is "$1" completed || { tail -n 20 "$work/$1.says"; return 1; }
+  migration_reaches "$1" completed "$2"
   guest_kill "$1"
 }
 
