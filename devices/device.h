@@ -61,6 +61,9 @@ typedef struct {
                   gpointer data);
   int (*shm_unmap) (VdDevice *dev, const VdShmMapping *mapping, VdShmDone done,
                     gpointer data);
+  /* Whether done() tells what the front-end did; else it is called as soon as
+   * the front-end was asked. */
+  gboolean (*shm_answers) (VdDevice *dev);
 } VdServices;
 
 typedef enum {

@@ -191,6 +191,7 @@ const VdServices vd_session_services = {
   .resume = resume,
   .shm_map = vd_session_shm_map,
   .shm_unmap = vd_session_shm_unmap,
+  .shm_answers = vd_session_shm_answers,
 };
 
 /* The front-end only ever answers here, and what it answers to a change of config

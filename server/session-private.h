@@ -244,3 +244,4 @@ int vd_session_shm_map (VdDevice *dev, const VdShmMapping *mapping,
                         VdShmDone done, gpointer data);
 int vd_session_shm_unmap (VdDevice *dev, const VdShmMapping *mapping,
                           VdShmDone done, gpointer data);
+gboolean vd_session_shm_answers (VdDevice *dev);

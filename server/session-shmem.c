@@ -149,3 +149,9 @@ vd_session_shm_unmap (VdDevice *dev, const VdShmMapping *mapping,
 
   return ask (dev, VD_BACKEND_SHMEM_UNMAP, &wire, -1, done, data);
 }
+
+gboolean
+vd_session_shm_answers (VdDevice *dev)
+{
+  return has_feature (dev->session, VD_PROTOCOL_F_REPLY_ACK);
+}

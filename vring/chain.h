@@ -55,6 +55,11 @@ struct VdChain {
  * QUEUE: a pool thread or another queue hands its chains back by VdOp. */
 void vd_chain_complete (VdChain *chain, guint32 written);
 
+/* QUEUE: whether the front-end waits for @chain to be completed, because the
+ * queue stops or the memory of its buffers goes: then it must not wait for
+ * somebody outside, whom VdQueueOps.drain told to hurry. */
+gboolean vd_chain_is_awaited (const VdChain *chain);
+
 /* QUEUE, only if vd_queue_may_leave(): gives up @chain without an answer; the
  * front-end hands it to the next back-end as one that was in flight. */
 void vd_chain_leave (VdChain *chain);

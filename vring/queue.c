@@ -473,6 +473,15 @@ vd_queue_is_stopping (const VdQueue *queue)
 }
 
 gboolean
+vd_chain_is_awaited (const VdChain *chain)
+{
+  const VdQueue *queue = chain->queue;
+
+  return queue->stopping || queue->invalidate != NULL ||
+         chain->epoch != queue->epoch;
+}
+
+gboolean
 vd_queue_may_leave (const VdQueue *queue)
 {
   return queue->may_leave;

@@ -75,6 +75,8 @@ vd_fs_direct (VdFsRequest *req)
   case VD_FUSE_INIT: return vd_fs_op_init (req);
   case VD_FUSE_DESTROY: return vd_fs_op_destroy (req);
   case VD_FUSE_SETXATTR: return setxattr_op (req);
+  case VD_FUSE_SETUPMAPPING: return vd_fs_op_setupmapping (req, nodeid, args);
+  case VD_FUSE_REMOVEMAPPING: return vd_fs_op_removemapping (req, args);
   case VD_FUSE_SYNCFS: return vd_fs_op_syncfs (req, nodeid);
   case VD_FUSE_TMPFILE: return vd_fs_op_tmpfile (req, nodeid, args);
   case VD_FUSE_STATX: return vd_fs_op_statx (req, nodeid, args);

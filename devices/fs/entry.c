@@ -77,6 +77,9 @@ vd_fs_attr_encode (const VdFs *fs, const struct statx *stx, VdFuseAttr *ret)
     .rdev = encode_dev (stx->stx_rdev_major, stx->stx_rdev_minor),
     .blksize = stx->stx_blksize,
   };
+  if ((vd_fs_negotiated (fs) & VD_FUSE_HAS_INODE_DAX) != 0 &&
+      S_ISREG (stx->stx_mode) && stx->stx_size >= fs->policy.dax_min_size)
+    ret->flags |= VD_FUSE_ATTR_DAX;
 }
 
 /* A directory on another mount than the one it is in. */

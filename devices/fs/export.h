@@ -9,6 +9,7 @@
 
 #include "devices/device.h"
 #include "devices/fs/budget.h"
+#include "devices/fs/dax.h"
 #include "devices/fs/handle.h"
 #include "devices/fs/identity.h"
 #include "devices/fs/inode.h"
@@ -66,6 +67,7 @@ typedef struct {
   VdFsOffer acl, label, landlock;
   gboolean read_only, xattr, writeback, announce_submounts;
   VdFsTimeout entry, attr, negative;
+  guint64 dax_min_size; /* smaller files are not for the window; bytes */
   VdFsMigration migration;
 } VdFsPolicy;
 
@@ -89,6 +91,7 @@ typedef struct {
   VdFsHandles handles;
   VdFsReaper reaper;
   VdFsLocks locks;
+  VdFsDax dax;
   VdFsCounters *counters; /* n_queues of them */
 
   atomic_uint n_lost;       /* files that the last migration did not find */

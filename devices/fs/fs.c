@@ -74,6 +74,8 @@ open_export (VdFs *fs, VdOptions *options, GError **error)
   vd_fs_handles_init (&fs->handles, &fs->budget);
   vd_fs_reaper_init (&fs->reaper);
   vd_fs_locks_init (&fs->locks);
+  vd_fs_dax_init (&fs->dax, &fs->parent,
+                  vd_options_uint (options, "dax-window"));
   pthread_mutex_init (&fs->init_lock, NULL);
   pthread_mutex_init (&fs->bench_lock, NULL);
   return TRUE;
@@ -136,6 +138,7 @@ fs_close (VdDevice *dev)
   VdFs *fs = (VdFs *) dev;
 
   vd_fs_reaper_clear (&fs->reaper); /* it ends sessions */
+  vd_fs_dax_clear (&fs->dax);
   vd_fs_locks_clear (&fs->locks);
   /* Handles hold inodes, and inodes that are read lazily hold handles. */
   vd_fs_handles_bury (&fs->handles, vd_fs_handles_reset (&fs->handles));
@@ -185,6 +188,7 @@ vd_fs_session (VdFs *fs, guint64 flags)
 
   pthread_mutex_lock (&fs->init_lock);
   end_session (fs, &remains);
+  vd_fs_dax_end_session (&fs->dax);
   atomic_store_explicit (&fs->negotiated, flags, memory_order_release);
   pthread_mutex_unlock (&fs->init_lock);
   bury (&remains);
@@ -214,10 +218,17 @@ fs_reset (VdDevice *dev)
   Remains *remains = g_new0 (Remains, 1);
 
   atomic_store_explicit (&fs->negotiated, 0, memory_order_release);
+  vd_fs_dax_reset (&fs->dax);
   vd_fs_pins_forget_mounts (&fs->inodes.pins);
   remains->fs = fs;
   remains->job.run = run_end;
   vd_fs_reaper_push (&fs->reaper, &remains->job);
+}
+
+static void
+fs_shm_ready (VdDevice *dev)
+{
+  vd_fs_dax_ready (&((VdFs *) dev)->dax);
 }
 
 static guint64
@@ -256,6 +267,9 @@ fs_dump (VdDevice *dev, GString *text)
                           vd_fs_budget_limit (&fs->budget));
   g_string_append_printf (text, "kept without descriptor: by %s\n",
                           vd_fs_pins_how (&fs->inodes.pins));
+  if (fs->dax.n_pieces > 0)
+    g_string_append_printf (text, "dax-window: %u of %u pieces mapped\n",
+                            vd_fs_dax_n_mapped (&fs->dax), fs->dax.n_pieces);
   if (n_lost > 0)
     g_string_append_printf (text, "not found after migration: %u\n", n_lost);
   if (n_lost_locks > 0)
@@ -286,6 +300,7 @@ const VdDeviceOps vd_fs_ops = {
   .open = fs_open,
   .close = fs_close,
   .reset = fs_reset,
+  .shm_ready = fs_shm_ready,
   .save = vd_fs_save,
   .load = vd_fs_load,
   .slow_state = TRUE,

@@ -61,6 +61,8 @@ vd_fs_init_wanted (const VdFs *fs, guint64 offered)
   if (policy->xattr && policy->acl != VD_FS_NEVER && !fs->identity.moves_acls &&
       (offered & ACL) == ACL)
     flags |= ACL;
+  if ((offered & VD_FUSE_MAP_ALIGNMENT) != 0 && vd_fs_dax_is_ready (&fs->dax))
+    flags |= VD_FUSE_MAP_ALIGNMENT | VD_FUSE_HAS_INODE_DAX;
   if (policy->label == VD_FS_ALWAYS ||
       (policy->label == VD_FS_AUTO && vd_fs_labels_work (fs)))
     flags |= VD_FUSE_SECURITY_CTX;
@@ -84,6 +86,7 @@ init_out (const VdFuseInitIn *in, guint64 flags)
     .max_write = pages * PAGE,
     .max_pages = (guint16) pages,
     .time_gran = 1,
+    .map_alignment = (flags & VD_FUSE_MAP_ALIGNMENT) != 0 ? VD_FS_DAX_SHIFT : 0,
   };
 }
 

@@ -6,7 +6,8 @@
 
 #include "devices/fs/capabilities.h"
 
-#define FOREVER_S 86400 /* as the other implementations have it */
+#define FOREVER_S  86400 /* as the other implementations have it */
+#define WINDOW_MAX (G_GUINT64_CONSTANT (256) << 30)
 
 static const char *const cache_choices[] = { "never", "metadata", "auto",
                                              "always", NULL };
@@ -163,6 +164,19 @@ const VdKey vd_fs_keys[] = {
     .help = "the kernel keeps the export's threads from opening anything else; "
             "auto: if it can",
     .choices = offer_choices },
+  { .name = "dax-window",
+    .type = VD_KEY_SIZE,
+    .fallback = "0",
+    .help = "memory of the guest in which it can map files instead of reading "
+            "them, if the front-end has shared memory regions; a multiple of "
+            "2M, 0: none",
+    .min = 0,
+    .max = WINDOW_MAX },
+  { .name = "dax-min-size",
+    .type = VD_KEY_SIZE,
+    .fallback = "0",
+    .help = "files that are smaller are read, unless the guest mounts with "
+            "dax=always" },
   { .name = "migration-mode",
     .type = VD_KEY_ENUM,
     .fallback = "find-paths",
@@ -235,6 +249,7 @@ vd_fs_policy (const VdOptions *options)
     .entry = timeout (options, "entry-timeout", valid_s[cache]),
     .attr = timeout (options, "attr-timeout", valid_s[cache]),
     .negative = timeout (options, "negative-timeout", negative_s[cache]),
+    .dax_min_size = vd_options_uint (options, "dax-min-size"),
     .migration = {
       .by_handle = choice (options, "migration-mode", migration_choices) == 1,
       .verify = vd_options_bool (options, "migration-verify-handles"),
@@ -312,6 +327,11 @@ vd_fs_keys_check (VdOptions *options, GError **error)
     vd_options_set_error (options, "open", error,
                           "lazy is for directories that the guest cannot "
                           "change: add read-only=yes");
+    return FALSE;
+  }
+  if (vd_options_uint (options, "dax-window") % VD_FS_DAX_PIECE != 0) {
+    vd_options_set_error (options, "dax-window", error,
+                          "not a multiple of 2M, the size of a mapping");
     return FALSE;
   }
   if (!drop_of (options, &drop, error) ||

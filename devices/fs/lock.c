@@ -168,7 +168,7 @@ enqueue (VdFsRequest *req)
     answer (req, -ENOLCK);
     return;
   }
-  if (vd_queue_is_stopping (req->queue->queue)) {
+  if (vd_chain_is_awaited (req->chain)) {
     answer (req, -EAGAIN);
     return;
   }

@@ -78,6 +78,12 @@ int vd_fs_op_getlk (VdFsRequest *req, guint64 nodeid, guint64 fh, guint64 owner,
 int vd_fs_op_setlk (VdFsRequest *req, guint64 nodeid, guint64 fh, guint64 owner,
                     const struct flock *lock, gboolean waits);
 
+/* ops-dax.c: what the guest wants to see in its window. */
+int vd_fs_op_setupmapping (VdFsRequest *req, guint64 nodeid,
+                           const VdFuseSetupmappingIn *args);
+int
+vd_fs_op_removemapping (VdFsRequest *req, const VdFuseRemovemappingIn *args);
+
 /* ops-ioctl.c */
 int
 vd_fs_op_ioctl (VdFsRequest *req, guint64 nodeid, guint64 fh, guint32 command,

@@ -77,7 +77,8 @@ struct VdFsRequest {
   union {
     VdFsTransfer transfer;
     VdFsTask task;
-    VdFsWait wait; /* lock.c */
+    VdFsWait wait;   /* lock.c */
+    VdFsDaxJob *dax; /* dax.c */
   };
 };
 static_assert (offsetof (VdFsRequest, args) ==
@@ -108,7 +109,8 @@ struct VdFsQueue {
   VdWorker *worker;
   gboolean hiprio; /* the first queue: FORGET and INTERRUPT only */
   VdFsCounters *counters;
-  guint n_waiting; /* for locks */
+  guint n_waiting;      /* for locks */
+  VdFsDaxJob *dax_jobs; /* that wait for the front-end; dax.c */
   VdFsBench bench;
 };
 

@@ -117,6 +117,7 @@ vd_fs_serve_drain (VdQueue *ring, gpointer user_data)
   VdFs *fs = user_data;
 
   vd_fs_locks_drain (&fs->locks, vd_queue_data (ring));
+  vd_fs_dax_drain (vd_queue_data (ring));
 }
 
 /* The way of a message. */

@@ -294,6 +294,18 @@ check_locks (Saver *saver, GError **error)
   return FALSE;
 }
 
+/* The other side's window would be empty, where the guest sees its files. */
+static gboolean
+check_mappings (const VdFs *fs, GError **error)
+{
+  if (vd_fs_dax_n_mapped (&fs->dax) == 0)
+    return TRUE;
+  g_set_error (error, VD_FS_STATE_ERROR, VD_FS_STATE_ERROR_MAPPED,
+               "the guest has files mapped in its DAX window, which cannot "
+               "move; mounted with dax=never it can");
+  return FALSE;
+}
+
 static void
 save_handle (Saver *saver, VdFsHandle *handle)
 {
@@ -327,7 +339,8 @@ vd_fs_save (VdDevice *dev, GByteArray *state, GError **error)
   append (&saver, &saver.head, sizeof saver.head);
   if (vd_fs_negotiated (fs) != 0) {
     for_each_handle (&saver, note_open);
-    if (!check_locks (&saver, error) || !save_inodes (&saver, error))
+    if (!check_mappings (fs, error) || !check_locks (&saver, error) ||
+        !save_inodes (&saver, error))
       return FALSE;
     for_each_handle (&saver, save_handle);
   }

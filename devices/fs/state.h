@@ -79,4 +79,5 @@ typedef enum {
   VD_FS_STATE_ERROR_LOST,      /* a file is not there */
   VD_FS_STATE_ERROR_LOCKS,     /* the guest has locked files on the host */
   VD_FS_STATE_ERROR_ABANDONED, /* nobody waits for the end */
+  VD_FS_STATE_ERROR_MAPPED,    /* the guest has files in its DAX window */
 } VdFsStateError;

@@ -87,6 +87,10 @@ static const VdFsOpcode opcodes[VD_FUSE_N_OPCODES] = {
   [VD_FUSE_COPY_FILE_RANGE] = { "COPY_FILE_RANGE",
                                 sizeof (VdFuseCopyFileRangeIn),
                                 sizeof (VdFuseWriteOut), 0, ENGINE | CHANGES },
+  [VD_FUSE_SETUPMAPPING] = { "SETUPMAPPING", sizeof (VdFuseSetupmappingIn), 0,
+                             0, VD_FS_OP_WINDOW },
+  [VD_FUSE_REMOVEMAPPING] = { "REMOVEMAPPING", sizeof (VdFuseRemovemappingIn),
+                              0, 0, VD_FS_OP_WINDOW },
   [VD_FUSE_SYNCFS] = { "SYNCFS", sizeof (VdFuseSyncfsIn), 0, 0, 0 },
   /* Its name is "/", which means nothing. */
   [VD_FUSE_TMPFILE] = { "TMPFILE", sizeof (VdFuseCreateIn), ENTRY + OPEN, 0,
@@ -287,6 +291,13 @@ check_counts (guint32 opcode, const VdFsMessage *message)
                ? 0
                : -EINVAL;
   }
+  if (opcode == VD_FUSE_REMOVEMAPPING) {
+    const VdFuseRemovemappingIn *args = message->args;
+
+    return args->count <= message->rest_len / sizeof (VdFuseRemovemappingOne)
+               ? 0
+               : -EINVAL;
+  }
   return 0;
 }
 
@@ -304,7 +315,8 @@ vd_fs_validate (guint8 *bytes, guint32 len, guint64 room, guint64 negotiated,
     .len = len,
     .args = in + 1,
   };
-  if (ret->opcode == NULL)
+  if (ret->opcode == NULL || ((ret->opcode->flags & VD_FS_OP_WINDOW) != 0 &&
+                              (negotiated & VD_FUSE_MAP_ALIGNMENT) == 0))
     return -ENOSYS;
   /* Older guests have padding where the length of extensions is now. */
   if ((negotiated & VD_FUSE_CREATE_SUPP_GROUP) != 0)

@@ -22,6 +22,7 @@ typedef enum {
   VD_FS_OP_EXTENSIONS = 1 << 6, /* extensions may follow */
   VD_FS_OP_ENGINE = 1 << 7,     /* libfuse decodes it; else direct.c does */
   VD_FS_OP_BEFORE_INIT = 1 << 8,
+  VD_FS_OP_WINDOW = 1 << 9, /* only if the guest has a DAX window */
 } VdFsOpFlags;
 
 typedef struct {

@@ -141,6 +141,7 @@ typedef enum {
 #define VD_FUSE_FSYNC_FDATASYNC        (1u << 0) /* fsync_flags */
 #define VD_FUSE_SETXATTR_ACL_KILL_SGID (1u << 0) /* setxattr_flags */
 #define VD_FUSE_ATTR_SUBMOUNT          (1u << 0) /* VdFuseAttr.flags */
+#define VD_FUSE_ATTR_DAX               (1u << 1)
 
 /* Types of VdFuseExtHeader; 0 to 31 are so many security contexts. */
 #define VD_FUSE_SECCTX_MAX 31
@@ -496,6 +497,30 @@ typedef struct {
 } VdFuseCopyFileRangeOut; /* COPY_FILE_RANGE_64 */
 static_assert (sizeof (VdFuseCopyFileRangeOut) == 8,
                "fuse_copy_file_range_out");
+
+typedef struct {
+  guint64 fh;      /* or VD_FUSE_NO_FH */
+  guint64 foffset; /* bytes into the file */
+  guint64 len;
+  guint64 flags;   /* VD_FUSE_SETUPMAPPING_* */
+  guint64 moffset; /* bytes into the window */
+} VdFuseSetupmappingIn;
+static_assert (sizeof (VdFuseSetupmappingIn) == 40, "fuse_setupmapping_in");
+#define VD_FUSE_NO_FH              G_MAXUINT64 /* what Linux sends there */
+#define VD_FUSE_SETUPMAPPING_WRITE (1ull << 0)
+#define VD_FUSE_SETUPMAPPING_READ  (1ull << 1)
+
+typedef struct {
+  guint32 count; /* of VdFuseRemovemappingOne that follow, unaligned */
+} VdFuseRemovemappingIn;
+static_assert (sizeof (VdFuseRemovemappingIn) == 4, "fuse_removemapping_in");
+#define VD_FUSE_REMOVEMAPPING_MAX 256 /* a page full of them */
+
+typedef struct {
+  guint64 moffset;
+  guint64 len;
+} VdFuseRemovemappingOne;
+static_assert (sizeof (VdFuseRemovemappingOne) == 16, "fuse_removemapping_one");
 
 typedef struct {
   guint64 padding;

@@ -89,6 +89,8 @@ static const Form forms[] = {
     sizeof (struct fuse_write_out),
     { 0 },
     0 },
+  { FUSE_SETUPMAPPING, sizeof (struct fuse_setupmapping_in), 0, { 0 }, 0 },
+  { FUSE_REMOVEMAPPING, sizeof (struct fuse_removemapping_in), 0, { 0 }, 64 },
   { FUSE_SYNCFS, sizeof (struct fuse_syncfs_in), 0, { 0 }, 0 },
   { FUSE_TMPFILE, sizeof (struct fuse_create_in), ENTRY + OPEN, { 0 }, 0 },
   { STATX, 24, 288, { 0 }, 0 },
@@ -145,8 +147,9 @@ set_count (Message *m, const Form *form, guint32 count)
 static guint32
 count_of (const Form *form)
 {
-  return form->opcode == FUSE_BATCH_FORGET ? form->data_len / 16
-                                           : form->data_len;
+  return form->opcode == FUSE_BATCH_FORGET || form->opcode == FUSE_REMOVEMAPPING
+             ? form->data_len / 16
+             : form->data_len;
 }
 
 static void
@@ -176,7 +179,7 @@ check (const Message *m, guint64 room)
 {
   VdFsMessage parsed;
 
-  return validate (m, room, 0, &parsed);
+  return validate (m, room, FUSE_MAP_ALIGNMENT, &parsed);
 }
 
 /* Names the culprit before it fails. */
@@ -292,6 +295,20 @@ test_other_opcodes_are_not_served (void)
     begin (&m, far[i]);
     append_zeros (&m, 200);
     expect (&m, 1 << 20, -ENOSYS);
+  }
+}
+
+static void
+test_mappings_need_a_window (void)
+{
+  const guint32 opcodes[] = { FUSE_SETUPMAPPING, FUSE_REMOVEMAPPING };
+  VdFsMessage parsed;
+  Message m;
+
+  for (guint i = 0; i < G_N_ELEMENTS (opcodes); i++) {
+    build (&m, form_of (opcodes[i]));
+    g_assert_cmpint (validate (&m, 0, ~(guint64) FUSE_MAP_ALIGNMENT, &parsed),
+                     ==, -ENOSYS);
   }
 }
 
@@ -477,6 +494,7 @@ main (int argc, char **argv)
   ADD ("room", test_too_little_room_for_the_answer_is_refused);
   ADD ("counts", test_counts_beyond_the_message_are_refused);
   ADD ("unknown", test_other_opcodes_are_not_served);
+  ADD ("window", test_mappings_need_a_window);
   ADD ("names", test_names_are_single_components);
   ADD ("targets", test_link_targets_are_free_but_bounded);
   ADD ("attributes", test_attribute_names_may_have_slashes);
