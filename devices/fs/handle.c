@@ -74,6 +74,7 @@ publish (VdFsHandles *handles, VdFsSlot *slot, VdFsHandleKind kind,
   handle->table = handles;
   handle->dir_offset = 0;
   handle->version = version;
+  atomic_store_explicit (&handle->has_locked, FALSE, memory_order_relaxed);
   atomic_store_explicit (&handle->lessons, 0, memory_order_relaxed);
   if (kind == VD_FS_DIR)
     pthread_mutex_init (&handle->dir_lock, NULL);

@@ -42,6 +42,7 @@ struct VdFsHandle {
       *inode; /* referenced, so that what is open is never parked; or NULL */
   VdFsHandles *table;
   atomic_uint_fast32_t lessons; /* VdFsLesson */
+  atomic_bool has_locked;       /* somebody did, by fcntl(2) */
   guint32 version; /* fd may become a spare of this one (spare.h); 0: not */
 
   /* Directories: two READDIRs at once must not mix seek and read. */

@@ -128,14 +128,30 @@ file_open (VdFs *fs, guint64 nodeid, const VdFsInode *inode, guint64 owner,
     close (fd);
     return -ENOMEM;
   }
-  *file = (VdFsLockFile){ nodeid, owner, fd, 0, &fs->budget };
+  file->nodeid = nodeid;
+  file->owner = owner;
+  file->fd = fd;
+  file->budget = &fs->budget;
   *ret = file_add (&fs->locks, file);
   return 0;
 }
 
+/* Remembers who locks by which handle. */
+static void
+note_locker (VdFsLocks *locks, VdFsLockFile *file, VdFsHandle *handle,
+             guint64 fh, const struct flock *wanted)
+{
+  atomic_store_explicit (&handle->has_locked, TRUE, memory_order_relaxed);
+  pthread_mutex_lock (&locks->lock);
+  file->fh = fh;
+  if (wanted->l_type != F_UNLCK) /* the guest does not say who unlocks */
+    file->pid = (guint32) wanted->l_pid;
+  pthread_mutex_unlock (&locks->lock);
+}
+
 int
 vd_fs_lock_file_get (VdFs *fs, guint64 nodeid, guint64 fh, guint64 owner,
-                     VdFsLockFile **ret)
+                     const struct flock *wanted, VdFsLockFile **ret)
 {
   VdFsHandle *handle;
   int r = vd_fs_handles_get (&fs->handles, fh, nodeid, VD_FS_FILE, &handle);
@@ -145,6 +161,8 @@ vd_fs_lock_file_get (VdFs *fs, guint64 nodeid, guint64 fh, guint64 owner,
   *ret = file_find (&fs->locks, nodeid, owner);
   if (*ret == NULL)
     r = file_open (fs, nodeid, handle->inode, owner, ret);
+  if (r == 0 && wanted != NULL)
+    note_locker (&fs->locks, *ret, handle, fh, wanted);
   vd_fs_handles_put (handle);
   return r;
 }
@@ -163,6 +181,102 @@ vd_fs_locks_drop_owner (VdFsLocks *locks, guint64 nodeid, guint64 owner)
     return;
   vd_fs_lock_file_put (locks, file);
   vd_fs_locks_kick (locks);
+}
+
+/* Takes one file out of the table whose owner locked last by @fh.
+ * Returns: (transfer full) (nullable): it */
+static VdFsLockFile *
+take_by_handle (VdFsLocks *locks, guint64 nodeid, guint64 fh)
+{
+  VdFsLockFile *found = NULL;
+  GHashTableIter iter;
+  gpointer key;
+
+  pthread_mutex_lock (&locks->lock);
+  g_hash_table_iter_init (&iter, locks->files);
+  while (found == NULL && g_hash_table_iter_next (&iter, &key, NULL)) {
+    VdFsLockFile *file = key;
+
+    if (file->nodeid == nodeid && file->fh == fh) {
+      g_hash_table_iter_remove (&iter);
+      found = file;
+    }
+  }
+  pthread_mutex_unlock (&locks->lock);
+  return found;
+}
+
+void
+vd_fs_locks_drop_handle (VdFs *fs, guint64 nodeid, guint64 fh)
+{
+  VdFsHandle *handle;
+  VdFsLockFile *file;
+  gboolean has_locked;
+
+  if (vd_fs_handles_get (&fs->handles, fh, nodeid, VD_FS_FILE, &handle) < 0)
+    return;
+  has_locked = atomic_load_explicit (&handle->has_locked, memory_order_relaxed);
+  vd_fs_handles_put (handle);
+  while (has_locked && (file = take_by_handle (&fs->locks, nodeid, fh)) != NULL)
+    vd_fs_lock_file_put (&fs->locks, file);
+}
+
+/* Owners who are asked whether a lock is theirs. */
+#define OTHERS_MAX 32
+
+/* Returns: how many other owners have locked what @file is of, @ret has the first
+ * of them, referenced. */
+static guint
+other_owners (VdFsLocks *locks, const VdFsLockFile *file,
+              VdFsLockFile *ret[OTHERS_MAX])
+{
+  GHashTableIter iter;
+  gpointer key;
+  guint n = 0;
+
+  pthread_mutex_lock (&locks->lock);
+  g_hash_table_iter_init (&iter, locks->files);
+  while (n < OTHERS_MAX && g_hash_table_iter_next (&iter, &key, NULL)) {
+    VdFsLockFile *other = key;
+
+    if (other->nodeid == file->nodeid && other != file && other->pid != 0) {
+      other->refs++;
+      ret[n++] = other;
+    }
+  }
+  pthread_mutex_unlock (&locks->lock);
+  return n;
+}
+
+/* An owner's own locks are not in its way: if nothing is in the way of @other
+ * there, @lock is its own. */
+static gboolean
+is_holder (const VdFsLockFile *other, const struct flock *lock)
+{
+  struct flock probe = *lock;
+
+  probe.l_type = lock->l_type == F_WRLCK ? F_RDLCK : F_WRLCK;
+  probe.l_pid = 0;
+  return fcntl (other->fd, F_OFD_GETLK, &probe) == 0 && probe.l_type == F_UNLCK;
+}
+
+guint32
+vd_fs_lock_file_holder (VdFsLocks *locks, const VdFsLockFile *file,
+                        const struct flock *lock)
+{
+  VdFsLockFile *others[OTHERS_MAX];
+  guint n = other_owners (locks, file, others);
+  guint32 pid = 0;
+
+  for (guint i = 0; i < n; i++) {
+    if (pid == 0 && is_holder (others[i], lock)) {
+      pthread_mutex_lock (&locks->lock);
+      pid = others[i]->pid;
+      pthread_mutex_unlock (&locks->lock);
+    }
+    vd_fs_lock_file_put (locks, others[i]);
+  }
+  return pid;
 }
 
 void

@@ -330,7 +330,7 @@ vd_fs_op_setlk (VdFsRequest *req, guint64 nodeid, guint64 fh, guint64 owner,
     .start = (guint64) lock->l_start,
     .len = (guint64) lock->l_len,
   };
-  r = vd_fs_lock_file_get (fs, nodeid, fh, owner, &req->wait.file);
+  r = vd_fs_lock_file_get (fs, nodeid, fh, owner, lock, &req->wait.file);
   return r < 0 ? r : lock_now_or_wait (req, lock->l_type != F_WRLCK, waits);
 }
 
@@ -346,15 +346,16 @@ vd_fs_op_getlk (VdFsRequest *req, guint64 nodeid, guint64 fh, guint64 owner,
 
   if ((fs->policy.locks & VD_FS_LOCKS_POSIX) == 0)
     return -ENOSYS;
-  r = vd_fs_lock_file_get (fs, nodeid, fh, owner, &file);
+  r = vd_fs_lock_file_get (fs, nodeid, fh, owner, NULL, &file);
   if (r < 0)
     return r;
   lock.l_pid = 0; /* as OFD locks want it */
   r = fcntl (file->fd, F_OFD_GETLK, &lock) < 0 ? -errno : 0;
+  if (r == 0 && lock.l_type != F_UNLCK)
+    out.lk.pid = vd_fs_lock_file_holder (&fs->locks, file, &lock);
   vd_fs_lock_file_put (&fs->locks, file);
   if (r < 0)
     return r;
-  /* Nobody in the guest has the number of a process on the host. */
   out.lk.type = (guint32) lock.l_type;
   if (lock.l_type != F_UNLCK) {
     out.lk.start = (guint64) lock.l_start;

@@ -15,6 +15,7 @@
 
 #include "devices/fs/entry.h"
 #include "devices/fs/lazy.h"
+#include "devices/fs/lock-file.h"
 #include "devices/fs/ops.h"
 #include "devices/fs/spare.h"
 
@@ -351,8 +352,11 @@ vd_fs_op_release (VdFsRequest *req, guint64 nodeid, guint64 fh,
                   VdFsHandleKind kind)
 {
   VdFs *fs = vd_fs_of (req);
-  int r = vd_fs_handles_release (&fs->handles, fh, nodeid, kind);
+  int r;
 
+  if (kind == VD_FS_FILE && (fs->policy.locks & VD_FS_LOCKS_POSIX) != 0)
+    vd_fs_locks_drop_handle (fs, nodeid, fh);
+  r = vd_fs_handles_release (&fs->handles, fh, nodeid, kind);
   if (fs->policy.locks != 0)
     vd_fs_locks_kick (&fs->locks);
   if (r == 0)

@@ -22,6 +22,7 @@ typedef struct {
   guint64 nodeid, fh, owner;
   guint32 type;
   guint64 start, end; /* end 0: to the end of the file */
+  guint32 pid;
   gboolean flock;
 } Want;
 
@@ -33,7 +34,8 @@ lk_in (const Want *w)
     .owner = w->owner,
     .lk = { .start = w->start,
             .end = w->end != 0 ? w->end : G_MAXINT64,
-            .type = w->type },
+            .type = w->type,
+            .pid = w->pid },
     .lk_flags = w->flock ? FUSE_LK_FLOCK : 0,
   };
 }
@@ -171,6 +173,73 @@ test_ranges_are_told (VtFs *f, gconstpointer data)
   g_assert_cmpint (get_lock (f, &a, &lk), ==, 0);
   g_assert_cmpuint (lk.start, ==, 200);
   g_assert_cmpuint (lk.end, ==, G_MAXINT64);
+}
+
+static guint32
+holder (VtFs *f, const Want *asker)
+{
+  struct fuse_file_lock lk;
+
+  g_assert_cmpint (get_lock (f, asker, &lk), ==, 0);
+  g_assert_cmpuint (lk.type, !=, F_UNLCK);
+  return lk.pid;
+}
+
+static void
+test_the_guests_process_is_told (VtFs *f, gconstpointer data)
+{
+  const struct flock lock = { .l_type = F_WRLCK, .l_start = 500, .l_len = 1 };
+  g_autofree char *path = vt_fs_path (f, "f");
+  Want a, b, c;
+  int host;
+
+  open_twice (f, FALSE, &a, &b);
+  c = b;
+  c.owner = 33;
+  a.pid = 1001;
+  b.pid = 1002;
+  a.end = 99;
+  g_assert_cmpint (set_lock (f, a, F_WRLCK), ==, 0);
+  b.start = 100;
+  b.end = 199;
+  g_assert_cmpint (set_lock (f, b, F_RDLCK), ==, 0);
+  g_assert_cmpuint (holder (f, &c), ==, 1001);
+  c.start = 150;
+  g_assert_cmpuint (holder (f, &c), ==, 1002);
+  b.pid = 0; /* as Linux says when a process unlocks */
+  b.end = 149;
+  g_assert_cmpint (set_lock (f, b, F_UNLCK), ==, 0);
+  g_assert_cmpuint (holder (f, &c), ==, 1002);
+  a.start = 150; /* now two of them have it */
+  a.end = 199;
+  g_assert_cmpint (set_lock (f, a, F_RDLCK), ==, 0);
+  g_assert_cmpuint (holder (f, &c), ==, 0);
+  /* What another has, on the host, is nobody's of the guest. */
+  host = open (path, O_RDWR | O_CLOEXEC);
+  g_assert_no_errno (fcntl (host, F_OFD_SETLK, &lock));
+  c.start = 500;
+  g_assert_cmpuint (holder (f, &c), ==, 0);
+  close (host);
+}
+
+static void
+test_releasing_a_file_drops_locks_made_by_it (VtFs *f, gconstpointer data)
+{
+  guint before = vt_fs_n_fds ();
+  Want a, b, again;
+
+  open_twice (f, FALSE, &a, &b);
+  again = a;
+  again.fh = vt_fs_open (f, "f", O_RDWR, &again.nodeid);
+  g_assert_cmpint (set_lock (f, a, F_WRLCK), ==, 0);
+  g_assert_cmpint (set_lock (f, again, F_WRLCK), ==, 0);
+  g_assert_cmpint (vt_fuse_release (f->c, a.nodeid, a.fh), ==, 0);
+  g_assert_cmpint (set_lock (f, b, F_WRLCK), ==, -EAGAIN);
+  g_assert_cmpint (vt_fuse_release (f->c, again.nodeid, again.fh), ==, 0);
+  g_assert_cmpint (set_lock (f, b, F_WRLCK), ==, 0);
+  g_assert_cmpint (vt_fuse_release (f->c, b.nodeid, b.fh), ==, 0);
+  vt_fuse_forget (f->c, a.nodeid, 3);
+  g_assert_cmpuint (vt_fs_n_fds (), ==, before);
 }
 
 static void
@@ -434,6 +503,8 @@ main (int argc, char **argv)
   VT_FS_TEST ("/fs/lock/abroad/" name, &abroad, func)
   ADD ("exclude", test_locks_exclude_each_other);
   ADD ("ranges", test_ranges_are_told);
+  ADD ("pid", test_the_guests_process_is_told);
+  ADD ("release-all", test_releasing_a_file_drops_locks_made_by_it);
   ADD ("flush", test_closing_a_file_drops_the_owners_locks);
   ADD ("release", test_releasing_a_file_drops_its_flock);
   ADD ("wait", test_who_waits_delays_nobody);

@@ -332,7 +332,7 @@ create_names (int number)
   for (int i = 0; i < 100; i++) {
     snprintf (name, sizeof name, "n%d", i);
     /* One of the four is first. */
-    if (open (name, O_CREAT | O_EXCL | O_WRONLY, 0644) >= 0) {
+    if (close (open (name, O_CREAT | O_EXCL | O_WRONLY, 0644)) == 0) {
       snprintf (name, sizeof name, "won%d-%d", number, i);
       close (open (name, O_CREAT | O_EXCL | O_WRONLY, 0644));
     }

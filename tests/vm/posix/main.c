@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * main.c - posix DIRECTORY: runs all cases there, each in a line
+ * main.c - posix DIRECTORY [CASE | -CASE]: runs all cases there, each in a
+ * line, or only one, or all but one
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -150,6 +151,16 @@ run (const Case *c, const char *top)
   nftw (dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+/* @which: (nullable): a case, or '-' and one to leave out */
+static int
+is_wanted (const Case *c, const char *which)
+{
+  if (which == NULL)
+    return 1;
+  return *which == '-' ? strcmp (which + 1, c->name) != 0
+                       : strcmp (which, c->name) == 0;
+}
+
 int
 main (int argc, char **argv)
 {
@@ -157,7 +168,7 @@ main (int argc, char **argv)
                                  lock_cases };
 
   if (argc < 2) {
-    fprintf (stderr, "usage: posix DIRECTORY [CASE]\n");
+    fprintf (stderr, "usage: posix DIRECTORY [CASE | -CASE]\n");
     return 2;
   }
   result = mmap (NULL, RESULT_MAX, PROT_READ | PROT_WRITE,
@@ -166,7 +177,7 @@ main (int argc, char **argv)
     return 1;
   for (unsigned i = 0; i < sizeof tables / sizeof *tables; i++)
     for (const Case *c = tables[i]; c->name != NULL; c++)
-      if (argc < 3 || strcmp (argv[2], c->name) == 0)
+      if (is_wanted (c, argv[2]))
         run (c, argv[1]);
   return 0;
 }
