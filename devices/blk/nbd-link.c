@@ -55,6 +55,7 @@ struct VdNbdLink {
   VdNbdAttempt *attempt;     /* NULL: none under way */
   Watch socket, attempted, timer;
   struct VdTaskList waiting, sent, done;
+  VdTask *sending; /* of sent: while libnbd takes it */
 
   gint64 next_attempt, deadline, pause; /* microseconds */
   bool failing;                         /* the deadline has passed */
@@ -340,7 +341,9 @@ lose (VdNbdLink *link)
 
 /* Sending. */
 
-/* libnbd's lock is held.  Returns: 1, the command is retired. */
+/* libnbd's lock is held.  A connection that breaks while it sends a command ends
+ * that one as well, and libnbd reads it once more before it returns.
+ * Returns: 1 if libnbd shall free the command, 0 if send_task() does. */
 static int
 on_complete (void *user_data, int *error)
 {
@@ -349,7 +352,7 @@ on_complete (void *user_data, int *error)
 
   TAILQ_REMOVE (&link->sent, task, nbd.entry);
   end_task (link, task, *error);
-  return 1;
+  return task == link->sending ? 0 : 1;
 }
 
 /* Returns: a cookie, or -1. */
@@ -399,6 +402,7 @@ static bool
 send_task (VdNbdLink *link, VdTask *task)
 {
   void *buffer = NULL;
+  gint64 cookie;
 
   if (has_data (task) && (buffer = choose_buffer (link, task)) == NULL)
     return false;
@@ -410,11 +414,15 @@ send_task (VdNbdLink *link, VdTask *task)
   }
   task->nbd.done = false;
   TAILQ_INSERT_TAIL (&link->sent, task, nbd.entry);
-  if (send_command (link, task, buffer) < 0) {
+  link->sending = task;
+  cookie = send_command (link, task, buffer);
+  link->sending = NULL;
+  if (cookie < 0) { /* refused: nobody calls back */
     int error = nbd_get_errno ();
 
     on_complete (task, error != 0 ? &error : &(int){ EIO });
-  }
+  } else if (task->nbd.done)
+    nbd_aio_command_completed (link->handle, cookie);
   return true;
 }
 
@@ -437,14 +445,17 @@ send_waiting (VdNbdLink *link)
 
 /* Receiving. */
 
-/* Answers what is done; a server that shuts down is as good as gone. */
+/* Answers what is done; a server that shuts down is as good as gone.  An answer
+ * may have the caller send more, which may find the connection broken: what was
+ * lost by that is done with an error that is not the server's answer. */
 static void
 settle (VdNbdLink *link)
 {
   VdTask *task;
   bool leaving = false;
 
-  while ((task = TAILQ_FIRST (&link->done)) != NULL) {
+  while ((task = TAILQ_FIRST (&link->done)) != NULL &&
+         (link->handle == NULL || !is_lost (link))) {
     TAILQ_REMOVE (&link->done, task, nbd.entry);
     if (task->nbd.error == ESHUTDOWN && link->handle != NULL) {
       leaving = true;
@@ -498,14 +509,13 @@ is_readable (const VdNbdLink *link)
 
 /* Takes all replies that are there: libnbd takes one at a time.  It must not be
  * told of a reply that is not there, since it then waits for that one before it
- * sends anything more. */
+ * sends anything more.  What a poll said is not enough: the kernel may report
+ * data that was already read when its sender was late to announce it. */
 static void
 receive (VdNbdLink *link)
 {
-  do
+  while (wants (link, LIBNBD_AIO_DIRECTION_READ) && is_readable (link))
     nbd_aio_notify_read (link->handle);
-  while (!TAILQ_EMPTY (&link->sent) &&
-         wants (link, LIBNBD_AIO_DIRECTION_READ) && is_readable (link));
 }
 
 static void
