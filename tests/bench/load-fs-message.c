@@ -120,6 +120,25 @@ vb_fs_ask_release (VbLane *lane, VbFsOp *op, guint32 opcode)
 }
 
 void
+vb_fs_tell_forget (VbLane *lane, VbFsOp *op)
+{
+  struct {
+    struct fuse_in_header header;
+    struct fuse_forget_in in;
+  } message = {
+    .header = { .len = sizeof message,
+                .opcode = FUSE_FORGET,
+                .unique = (op->parent.index + 1) * 2,
+                .nodeid = op->nodeid },
+    .in = { .nlookup = 1 },
+  };
+  VtBuf buf = { op->out, sizeof message, FALSE };
+
+  memcpy (op->out, &message, sizeof message);
+  g_assert_true (vt_ring_add (lane->ring, &buf, 1, op));
+}
+
+void
 vb_fs_ask_read (VbLane *lane, VbFsOp *op, guint32 opcode, guint64 nodeid,
                 guint64 fh, guint64 len)
 {

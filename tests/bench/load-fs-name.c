@@ -133,9 +133,11 @@ step_create (VbLane *lane, VbOp *parent)
     vb_fs_ask_create (lane, op);
   else if (parent->stage == 1)
     vb_fs_ask_release (lane, op, FUSE_RELEASE);
-  else
+  else if (parent->stage == 2)
     vb_fs_ask (lane, op, FUSE_UNLINK, vb_fs_folder (lane)->nodeid, NULL, 0,
                op->name, 0, 0);
+  else
+    vb_fs_tell_forget (lane, op);
 }
 
 static gboolean
@@ -143,12 +145,13 @@ done_create (VbLane *lane, VbOp *parent, guint32 written)
 {
   VbFsOp *op = (VbFsOp *) parent;
 
-  vb_fs_check (op, 0);
+  if (parent->stage < 3)
+    vb_fs_check (op, 0);
   if (parent->stage == 0) {
     vb_fs_take_entry (op);
     vb_fs_take_open (op, sizeof (struct fuse_entry_out));
   }
-  return parent->stage++ == 2;
+  return parent->stage++ == 3;
 }
 
 /* The first operation makes the file. */
@@ -279,7 +282,7 @@ WORK (vb_fs_negative, "negative", "LOOKUP of what is not there", 0,
       step_negative, done_negative);
 WORK (vb_fs_open, "open", "OPEN, FLUSH if the back-end wants it, RELEASE",
       VB_FS_FILES, step_open, done_open);
-WORK (vb_fs_create, "create", "CREATE, RELEASE, UNLINK", 0, step_create,
+WORK (vb_fs_create, "create", "CREATE, RELEASE, UNLINK, FORGET", 0, step_create,
       done_create);
 WORK (vb_fs_rename, "rename", "RENAME, to and fro", 0, step_rename,
       done_rename);

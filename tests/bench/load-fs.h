@@ -68,6 +68,8 @@ void vb_fs_ask_open (VbLane *lane, VbFsOp *op, guint32 opcode);
 void vb_fs_ask_flush (VbLane *lane, VbFsOp *op);
 /* @opcode: FUSE_RELEASE or FUSE_RELEASEDIR of op->fh */
 void vb_fs_ask_release (VbLane *lane, VbFsOp *op, guint32 opcode);
+/* FORGET of op->nodeid, looked up once; it has no answer. */
+void vb_fs_tell_forget (VbLane *lane, VbFsOp *op);
 /* @opcode: FUSE_READ or FUSE_READDIRPLUS at op->offset */
 void vb_fs_ask_read (VbLane *lane, VbFsOp *op, guint32 opcode, guint64 nodeid,
                      guint64 fh, guint64 len);
