@@ -149,30 +149,79 @@ add_proven (VdFs *fs, VdFsFound *found, int fd, const char *name,
   return r;
 }
 
+/* Adds the file of @fd, which is taken and which @stx describes. */
+static int
+lookup_open (VdFs *fs, VdFsInode *parent, const char *name, int fd,
+             const struct statx *stx, VdFuseEntryOut *ret)
+{
+  VdFsFound found = found_at (fs, parent, name, fd, stx);
+  guint64 nodeid;
+  int r;
+
+  if (found.key.mount != parent->key.mount && found.type == S_IFDIR)
+    vd_fs_pins_add_mount (&fs->inodes.pins, found.key.mount, fd);
+  r = vd_fs_inodes_add (&fs->inodes, &found, &nodeid);
+  if (r == -EAGAIN) {
+    r = add_proven (fs, &found, fd, "", stx, &nodeid);
+    vd_clear_fd (&found.fd);
+  }
+  if (r < 0)
+    return r;
+  fill_entry (fs, &parent->key, nodeid, stx, ret);
+  return 0;
+}
+
 int
 vd_fs_lookup_fd (VdFs *fs, VdFsInode *parent, const char *name, int fd,
-                 VdFuseEntryOut *ret, struct statx *ret_stx)
+                 VdFuseEntryOut *ret)
 {
-  VdFsFound found;
-  guint64 nodeid;
-  int r = vd_fs_statx (fd, "", 0, ret_stx);
+  struct statx stx;
+  int r = vd_fs_statx (fd, "", 0, &stx);
 
   if (r < 0) {
     close (fd);
     return r;
   }
-  found = found_at (fs, parent, name, fd, ret_stx);
-  if (found.key.mount != parent->key.mount && found.type == S_IFDIR)
-    vd_fs_pins_add_mount (&fs->inodes.pins, found.key.mount, fd);
-  r = vd_fs_inodes_add (&fs->inodes, &found, &nodeid);
-  if (r == -EAGAIN) {
-    r = add_proven (fs, &found, fd, "", ret_stx, &nodeid);
-    vd_clear_fd (&found.fd);
+  return lookup_open (fs, parent, name, fd, &stx, ret);
+}
+
+/* Opens @name in @parent if it is @opened.
+ * Returns: an O_PATH descriptor that @ret describes, or -1. */
+static int
+open_same (VdFs *fs, VdFsInode *parent, const char *name, int opened,
+           struct statx *ret)
+{
+  int fd = vd_fs_jail_child (&fs->jail, parent->fd, name);
+  struct statx stx;
+  VdFsKey wanted, found;
+
+  if (fd < 0)
+    return -1;
+  if (vd_fs_statx (opened, "", 0, &stx) == 0 &&
+      vd_fs_statx (fd, "", 0, ret) == 0) {
+    wanted = vd_fs_statx_key (&stx);
+    found = vd_fs_statx_key (ret);
+    if (vd_fs_key_equal (&wanted, &found))
+      return fd;
   }
-  if (r < 0)
-    return r;
-  fill_entry (fs, &parent->key, nodeid, ret_stx, ret);
-  return 0;
+  close (fd);
+  return -1;
+}
+
+int
+vd_fs_lookup_new (VdFs *fs, VdFsInode *parent, const char *name, int opened,
+                  VdFuseEntryOut *ret)
+{
+  struct statx stx;
+  int fd = -1;
+
+  /* Its name is the shorter way than its link in /proc. */
+  if (name != NULL)
+    fd = open_same (fs, parent, name, opened, &stx);
+  if (fd >= 0)
+    return lookup_open (fs, parent, name, fd, &stx, ret);
+  fd = vd_fs_reopen (fs, opened, O_PATH);
+  return fd < 0 ? fd : vd_fs_lookup_fd (fs, parent, name, fd, ret);
 }
 
 /* Looks up without opening anything: what is known already, and, if descriptors
@@ -217,7 +266,7 @@ vd_fs_lookup (VdFs *fs, VdFsInode *parent, const char *name, gboolean known,
   fd = vd_fs_jail_child (&fs->jail, parent->fd, name);
   if (vd_fs_budget_retry (&fs->budget, fd))
     fd = vd_fs_jail_child (&fs->jail, parent->fd, name);
-  return fd < 0 ? fd : vd_fs_lookup_fd (fs, parent, name, fd, ret, &stx);
+  return fd < 0 ? fd : vd_fs_lookup_fd (fs, parent, name, fd, ret);
 }
 
 void

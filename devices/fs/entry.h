@@ -33,7 +33,13 @@ int vd_fs_lookup (VdFs *fs, VdFsInode *parent, const char *name, gboolean known,
  * @fd: (transfer full): O_PATH
  * @name: in @parent, or NULL */
 int vd_fs_lookup_fd (VdFs *fs, VdFsInode *parent, const char *name, int fd,
-                     VdFuseEntryOut *ret, struct statx *ret_stx);
+                     VdFuseEntryOut *ret);
+
+/* The same for a file that was made just now, and is open.
+ * @opened: (transfer none): the file, which the inode must not keep open
+ * @name: in @parent, which others may have moved or replaced since, or NULL */
+int vd_fs_lookup_new (VdFs *fs, VdFsInode *parent, const char *name, int opened,
+                      VdFuseEntryOut *ret);
 
 /* @name in @parent is what another name was before. */
 void vd_fs_renamed (VdFs *fs, VdFsInode *parent, const char *name);

@@ -163,9 +163,9 @@ void vd_fs_inodes_forget (VdFsInodes *inodes, guint64 nodeid, guint64 n);
 gboolean vd_fs_inode_stamp (VdFsInode *inode, const VdFsStamp *stamp,
                             guint32 *ret_version);
 
-/* Whether @name in @parent was found before, as far as a small table remembers.
- * It only decides which system call is tried first: one statx() for a file that
- * is known, or open and statx for a new one. */
+/* Whether @name in @parent was looked up before, as far as a small table
+ * remembers.  It only decides which system call is tried first: one statx() for
+ * a file that is known or not there, or open and statx for a new one. */
 gboolean vd_fs_inodes_expect (const VdFsInodes *inodes, guint64 parent,
                               const char *name);
 void vd_fs_inodes_set_expected (VdFsInodes *inodes, guint64 parent,

@@ -238,14 +238,10 @@ reply_new_file (VdFsRequest *req, VdFsInode *dir, const char *name, int fd)
 {
   VdFs *fs = vd_fs_of (req);
   VdFuseEntryOut entry;
-  struct statx stx;
   int r = vd_fs_label (req, fd, dir->fd, name);
 
-  /* The inode's own descriptor must not keep the file open for writing. */
   if (r == 0)
-    r = vd_fs_reopen (fs, fd, O_PATH);
-  if (r >= 0)
-    r = vd_fs_lookup_fd (fs, dir, name, r, &entry, &stx);
+    r = vd_fs_lookup_new (fs, dir, name, fd, &entry);
   if (r < 0) {
     close (fd);
     return r;

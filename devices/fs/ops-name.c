@@ -55,9 +55,10 @@ reply_entry (VdFsRequest *req, VdFsInode *parent, const char *name,
   return 0;
 }
 
-/* ENOENT that the guest may remember. */
+/* ENOENT that the guest may remember.  Next time the name alone is looked at:
+ * for what is not there, that is cheaper than opening it. */
 static int
-reply_negative (VdFsRequest *req)
+reply_negative (VdFsRequest *req, guint64 parent, const char *name)
 {
   const VdFsTimeout *timeout = &vd_fs_of (req)->policy.negative;
   VdFuseEntryOut entry = {
@@ -65,6 +66,7 @@ reply_negative (VdFsRequest *req)
     .entry_valid_nsec = timeout->ns,
   };
 
+  vd_fs_inodes_set_expected (&vd_fs_of (req)->inodes, parent, name);
   if (timeout->s == 0 && timeout->ns == 0)
     return -ENOENT;
   vd_fs_reply (req, &entry, sizeof entry);
@@ -84,12 +86,11 @@ lookup_dots (VdFsRequest *req, VdFsInode *inode, const char *name)
     return reply_entry (req, inode, name, TRUE);
   } else {
     VdFuseEntryOut entry;
-    struct statx stx;
     int fd = fcntl (inode->fd, F_DUPFD_CLOEXEC, 0), r;
 
     if (fd < 0)
       return -errno;
-    r = vd_fs_lookup_fd (fs, inode, NULL, fd, &entry, &stx);
+    r = vd_fs_lookup_fd (fs, inode, NULL, fd, &entry);
     if (r < 0)
       return r;
     vd_fs_reply (req, &entry, sizeof entry);
@@ -112,7 +113,7 @@ vd_fs_op_lookup (VdFsRequest *req, guint64 parent, const char *name)
     r = reply_entry (req, inode, name,
                      vd_fs_inodes_expect (&fs->inodes, parent, name));
   vd_fs_inodes_put (inode);
-  return r == -ENOENT ? reply_negative (req) : r;
+  return r == -ENOENT ? reply_negative (req, parent, name) : r;
 }
 
 /* What the making of a new name does as the caller. */

@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -211,6 +213,68 @@ test_a_guest_cannot_take_all_descriptors (VtFs *f, gconstpointer data)
   g_assert_cmpint (setrlimit (RLIMIT_NOFILE, &old), ==, 0);
 }
 
+/* Another process that takes the name of new files for its own. */
+typedef struct {
+  int dir;
+  atomic_bool ending;
+  guint taken;
+} Thief;
+
+static gpointer
+steal_names (gpointer data)
+{
+  Thief *thief = data;
+
+  while (!atomic_load (&thief->ending)) {
+    int fd = openat (thief->dir, "mine", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+
+    g_assert_no_errno (fd);
+    close (fd);
+    if (renameat2 (thief->dir, "mine", thief->dir, "new", RENAME_EXCHANGE) == 0)
+      thief->taken++;
+  }
+  return NULL;
+}
+
+static guint64
+ino_of (VtFs *f, guint64 nodeid, guint64 fh, guint32 flags)
+{
+  struct fuse_getattr_in in = { .getattr_flags = flags, .fh = fh };
+  struct fuse_attr_out out;
+
+  g_assert_cmpint (vt_fuse_call (f->c, FUSE_GETATTR, nodeid, &in, sizeof in,
+                                 NULL, 0, &out, sizeof out),
+                   ==, sizeof out);
+  return out.attr.ino;
+}
+
+static void
+test_a_new_file_is_the_one_that_was_made (VtFs *f, gconstpointer data)
+{
+  Thief thief = { .dir = open (f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) };
+  GThread *thread;
+
+  g_assert_no_errno (thief.dir);
+  thread = g_thread_new ("thief", steal_names, &thief);
+  for (guint i = 0; i < 3000; i++) {
+    guint64 nodeid, fh;
+    int r =
+        vt_fuse_create (f->c, 1, "new", O_RDWR | O_EXCL, 0600, &nodeid, &fh);
+
+    if (r == 0) {
+      g_assert_cmpuint (ino_of (f, nodeid, 0, 0), ==,
+                        ino_of (f, nodeid, fh, FUSE_GETATTR_FH));
+      g_assert_cmpint (vt_fuse_release (f->c, nodeid, fh), ==, 0);
+      vt_fuse_forget (f->c, nodeid, 1);
+    }
+    vt_fuse_unlink (f->c, 1, "new");
+  }
+  atomic_store (&thief.ending, TRUE);
+  g_thread_join (thread);
+  g_test_message ("the name was taken %u times", thief.taken);
+  close (thief.dir);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -226,6 +290,7 @@ main (int argc, char **argv)
   ADD ("mounts/later/live", &live,
        test_later_mounts_are_seen_in_a_live_jail_only);
   ADD ("lease", NULL, test_an_open_that_waits_delays_nothing_else);
+  ADD ("new", NULL, test_a_new_file_is_the_one_that_was_made);
   ADD ("descriptors", NULL, test_a_guest_cannot_take_all_descriptors);
   return g_test_run ();
 }
