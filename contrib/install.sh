@@ -9,7 +9,7 @@
 packages_build=(cc:gcc lib=libc:libc6-dev meson:meson ninja:ninja-build
   pkg-config:pkgconf lib=glib-2.0:libglib2.0-dev lib=gio-unix-2.0:libglib2.0-dev
   lib=fuse3:libfuse3-dev lib=liburing:liburing-dev
-  lib=libnbd:libnbd-dev)
+  lib=libnbd:libnbd-dev lib=libseccomp:libseccomp-dev)
 packages_guest=(qemu-system-x86_64:qemu-system-x86 linux.uml:user-mode-linux
   busybox:busybox-static cpio:cpio mke2fs:e2fsprogs modprobe:kmod depmod:kmod
   lz4:lz4 zstd:zstd xz:xz-utils setsid:util-linux pgrep:procps setfacl:acl

@@ -21,6 +21,7 @@
 
 #include "devices/config-space.h"
 #include "devices/options.h"
+#include "devices/syscall.h"
 #include "vring/queue.h"
 
 typedef struct VdDevice VdDevice;
@@ -75,6 +76,11 @@ struct VdDeviceOps {
   const char *kind;  /* the KIND of "--device KIND,socket=PATH,..." */
   const char *help;  /* one line for --list-devices */
   const VdKey *keys; /* beyond vd_common_keys */
+
+  /* What QUEUE and POOL ask of the kernel for this kind, beyond what every queue
+   * takes (server/seccomp-calls.c); any other call fails there.  Ends with a NULL
+   * name; NULL: nothing. */
+  const VdSyscall *calls;
 
   /* Queue ops; user_data of each is the VdDevice. */
   VdQueueOps queue;

@@ -13,9 +13,15 @@ vd_server_config_to_text (const VdServerConfig *config)
 {
   GString *text = g_string_new (NULL);
 
+  if (config->runtime_dir != NULL || config->seccomp != VD_SECCOMP_AUTO)
+    g_string_append (text, "[virtiod]\n");
   if (config->runtime_dir != NULL)
-    g_string_append_printf (text, "[virtiod]\nruntime-dir=%s\n\n",
-                            config->runtime_dir);
+    g_string_append_printf (text, "runtime-dir=%s\n", config->runtime_dir);
+  if (config->seccomp != VD_SECCOMP_AUTO)
+    g_string_append_printf (text, "seccomp=%s\n",
+                            vd_seccomp_words[config->seccomp]);
+  if (text->len > 0)
+    g_string_append_c (text, '\n');
   for (guint i = 0; i < config->devices->len; i++) {
     const VdDeviceConfig *device = g_ptr_array_index (config->devices, i);
     g_autofree char *keys = vd_options_to_text (device->options);

@@ -21,6 +21,12 @@ const VdKey vd_server_keys[] = {
   { .name = "runtime-dir",
     .type = VD_KEY_PATH,
     .help = "folder of sockets whose path is relative" },
+  { .name = "seccomp",
+    .type = VD_KEY_ENUM,
+    .help = "what becomes of system calls that the daemon never makes: trap: "
+            "they fail, kill: the daemon ends, log: the kernel's audit log has "
+            "them, none: nothing",
+    .choices = vd_seccomp_words },
   { 0 },
 };
 
@@ -73,6 +79,7 @@ server_config_new (const VdDeviceOps *const *registry, const char *cwd)
       g_ptr_array_new_with_free_func ((GDestroyNotify) vd_device_config_unref);
   config->sources = g_ptr_array_new_with_free_func (source_free);
   config->cwd = g_strdup (cwd);
+  config->seccomp = config->seccomp_option = VD_SECCOMP_AUTO;
   return config;
 }
 
@@ -175,6 +182,32 @@ add_device (VdServerConfig *config, VdConfigItem *item, GError **error)
   return TRUE;
 }
 
+/* Returns: the mode of that word, or AUTO if it is none. */
+static VdSeccompMode
+seccomp_mode (const char *word)
+{
+  guint i = 0;
+
+  while (vd_seccomp_words[i] != NULL && strcmp (vd_seccomp_words[i], word) != 0)
+    i++;
+  return (VdSeccompMode) i;
+}
+
+static gboolean
+set_seccomp (VdServerConfig *config, const VdOptions *options, GError **error)
+{
+  if (!vd_options_has (options, "seccomp"))
+    return TRUE;
+  if (config->seccomp != VD_SECCOMP_AUTO) {
+    vd_options_set_error (options, "seccomp", error,
+                          "another file has set it to %s",
+                          vd_seccomp_words[config->seccomp]);
+    return FALSE;
+  }
+  config->seccomp = seccomp_mode (vd_options_string (options, "seccomp"));
+  return TRUE;
+}
+
 /* Takes the [virtiod] group, of which all files together have one. */
 static gboolean
 set_server_keys (VdServerConfig *config, const VdConfigItem *item,
@@ -183,7 +216,8 @@ set_server_keys (VdServerConfig *config, const VdConfigItem *item,
   const VdKey *const tables[] = { vd_server_keys, NULL };
   g_autoptr (VdOptions) options = options_of_item (item, error);
 
-  if (options == NULL || !vd_options_check (options, tables, error))
+  if (options == NULL || !vd_options_check (options, tables, error) ||
+      !set_seccomp (config, options, error))
     return FALSE;
   if (!vd_options_has (options, "runtime-dir"))
     return TRUE;
@@ -277,6 +311,8 @@ fill (VdServerConfig *config, GError **error)
     if (item->kind != NULL && !add_device (config, item, error))
       return FALSE;
   }
+  if (config->seccomp_option != VD_SECCOMP_AUTO)
+    config->seccomp = config->seccomp_option;
   return check_not_empty (config, error);
 }
 
@@ -297,6 +333,22 @@ add_source (const char *option, const char *value, gpointer data,
 }
 
 static gboolean
+take_seccomp (const char *option, const char *value, gpointer data,
+              GError **error)
+{
+  VdServerConfig *config = data;
+  g_autofree char *all = NULL;
+
+  config->seccomp_option = seccomp_mode (value);
+  if (config->seccomp_option != VD_SECCOMP_AUTO)
+    return TRUE;
+  all = g_strjoinv (", ", (char **) vd_seccomp_words);
+  g_set_error (error, VD_CONFIG_ERROR, VD_CONFIG_ERROR_USAGE,
+               "--seccomp=%s: not one of %s", value, all);
+  return FALSE;
+}
+
+static gboolean
 parse_options (VdServerConfig *config, int *argc, char ***argv, GError **error)
 {
   const GOptionEntry entries[] = {
@@ -305,6 +357,9 @@ parse_options (VdServerConfig *config, int *argc, char ***argv, GError **error)
     { "device", 0, G_OPTION_FLAG_FILENAME, G_OPTION_ARG_CALLBACK,
       (gpointer) add_source, "A device; a comma in a value is doubled",
       "KIND,socket=...,KEY=VALUE" },
+    { "seccomp", 0, 0, G_OPTION_ARG_CALLBACK, (gpointer) take_seccomp,
+      "What becomes of system calls that are never made",
+      "trap|kill|log|none" },
     { "once", 0, 0, G_OPTION_ARG_NONE, &config->once,
       "End as soon as a front-end leaves", NULL },
     { "check", 0, 0, G_OPTION_ARG_NONE, &config->check,
@@ -358,6 +413,7 @@ vd_server_config_reload (const VdServerConfig *old, GError **error)
       server_config_new (old->registry, old->cwd);
 
   config->once = old->once;
+  config->seccomp_option = old->seccomp_option;
   for (guint i = 0; i < old->sources->len; i++) {
     const VdConfigSource *source = g_ptr_array_index (old->sources, i);
 

@@ -12,6 +12,7 @@
 
 #include "devices/device.h"
 #include "server/config-source.h"
+#include "server/seccomp-filter.h"
 
 typedef enum {
   VD_SOCKET_LISTEN,  /* bind path and listen */
@@ -48,11 +49,13 @@ typedef struct {
   GPtrArray *devices;    /* VdDeviceConfig, in the order of the command line and
                           * of the files; empty with the last two options */
   char *runtime_dir;     /* of [virtiod]; NULL: not given */
+  VdSeccompMode seccomp; /* AUTO: not given */
 
   /* Private: what a reload reads again. */
   const VdDeviceOps *const *registry;
   GPtrArray *sources; /* VdConfigSource, in the order of the command line */
   char *cwd;          /* when the program started */
+  VdSeccompMode seccomp_option; /* of the command line, before any file's */
 } VdServerConfig;
 
 /* Reads the command line and the files it names.  Handles --help itself.

@@ -20,7 +20,8 @@ struct VdHost {
 };
 
 VdHost *
-vd_host_new (VdDeviceConfig *config, VdMailbox *control, GError **error)
+vd_host_new (VdDeviceConfig *config, VdMailbox *control,
+             const VdSeccomp *seccomp, GError **error)
 {
   VdDevice *dev =
       vd_device_open (config->ops, config->id, config->options, error);
@@ -29,6 +30,7 @@ vd_host_new (VdDeviceConfig *config, VdMailbox *control, GError **error)
   if (dev == NULL)
     return NULL;
   dev->control = control;
+  vd_seccomp_confine (seccomp, dev);
   host = g_new0 (VdHost, 1);
   host->config = vd_device_config_ref (config);
   host->dev = dev;

@@ -14,9 +14,10 @@
 typedef struct VdHost VdHost;
 
 /* Opens the device.  @config: (transfer none), a reference is kept
- * @control: (transfer none): where the device's threads post to */
-VdHost *
-vd_host_new (VdDeviceConfig *config, VdMailbox *control, GError **error);
+ * @control: (transfer none): where the device's threads post to
+ * @seccomp: (transfer none): what its threads are restricted by; outlives it */
+VdHost *vd_host_new (VdDeviceConfig *config, VdMailbox *control,
+                     const VdSeccomp *seccomp, GError **error);
 
 /* Opens the socket and waits for front-ends. */
 gboolean vd_host_listen (VdHost *host, GError **error);

@@ -146,6 +146,14 @@ take_capabilities (VdFsdParse *parse, const VdFsdRow *row, const char *value,
 }
 
 static gboolean
+take_seccomp (VdFsdParse *parse, const VdFsdRow *row, const char *value,
+              GError **error)
+{
+  parse->seccomp = value;
+  return TRUE;
+}
+
+static gboolean
 take_n_files (VdFsdParse *parse, const VdFsdRow *row, const char *value,
               GError **error)
 {
@@ -164,6 +172,13 @@ static const VdFsdWord sandbox_words[] = {
   { "namespace", "auto" },
   { "chroot", "auto" },
   { "none", "live" },
+  { 0 },
+};
+static const VdFsdWord seccomp_words[] = {
+  { "none", "none" },
+  { "kill", "kill" },
+  { "log", "log" },
+  { "trap", "trap" },
   { 0 },
 };
 static const VdFsdWord offer_words[] = {
@@ -231,7 +246,7 @@ const VdFsdRow vd_fsd_rows[] = {
   { "gid-map", LONG, NEEDED, .take = take_kernel_map },
   { "translate-uid", LONG, NEEDED, .key = "translate-uid", .list = TRUE },
   { "translate-gid", LONG, NEEDED, .key = "translate-gid", .list = TRUE },
-  { "seccomp", LONG, NEEDED, .note = "no system call is filtered" },
+  { "seccomp", LONG, NEEDED, .words = seccomp_words, .take = take_seccomp },
   { "modcaps", BOTH, NEEDED, .key = "modcaps" },
 
   { "migration-mode", LONG, NEEDED, .key = "migration-mode" },

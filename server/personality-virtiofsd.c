@@ -318,6 +318,8 @@ finish (VdFsdParse *parse, GError **error)
                         "give --shared-dir or -o source");
   g_ptr_array_add (argv, g_strdup ("virtiod"));
   g_ptr_array_add (argv, g_strdup ("--once"));
+  if (parse->seccomp != NULL)
+    g_ptr_array_add (argv, g_strconcat ("--seccomp=", parse->seccomp, NULL));
   g_ptr_array_add (argv, g_strdup ("--device"));
   g_ptr_array_add (argv, device_text (parse));
   g_ptr_array_add (argv, NULL);

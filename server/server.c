@@ -11,6 +11,7 @@
 
 #include "server/host.h"
 #include "server/notify.h"
+#include "server/seccomp-filter.h"
 
 /* What a stuck device may delay the end of the program. */
 #define STOP_SECONDS 2
@@ -19,6 +20,7 @@ struct VdServer {
   VdServerConfig *config;
   GMainLoop *loop;
   VdMailbox *control;
+  VdSeccomp *seccomp;
   GPtrArray *hosts; /* VdHost */
   guint n_stopping; /* hosts whose sessions have not ended yet */
   gboolean quitting;
@@ -93,7 +95,7 @@ on_left (gpointer data)
 static VdHost *
 open_host (VdServer *server, VdDeviceConfig *config, GError **error)
 {
-  VdHost *host = vd_host_new (config, server->control, error);
+  VdHost *host = vd_host_new (config, server->control, server->seccomp, error);
 
   if (host != NULL && server->config->once)
     vd_host_on_left (host, on_left, server);
@@ -124,6 +126,8 @@ on_hangup (gpointer data)
     g_warning ("reload: nothing is changed: %s", error->message);
     return G_SOURCE_CONTINUE;
   }
+  if (config->seccomp != server->config->seccomp)
+    g_warning ("reload: seccomp cannot change while the daemon runs");
   vd_notify ("RELOADING=1");
   remove_missing (server, config);
   for (guint i = 0; i < config->devices->len; i++) {
@@ -149,6 +153,9 @@ on_dump (gpointer data)
 {
   VdServer *server = data;
 
+  g_message ("seccomp: %s",
+             vd_seccomp_words[vd_seccomp_mode (server->seccomp)]);
+  g_message ("system calls stopped: %u", vd_seccomp_n_stopped ());
   for (guint i = 0; i < server->hosts->len; i++)
     vd_host_dump (server->hosts->pdata[i]);
   return G_SOURCE_CONTINUE;
@@ -222,6 +229,9 @@ vd_server_new (VdServerConfig *config, GError **error)
   server->config = config;
   server->hosts = g_ptr_array_new ();
   server->loop = g_main_loop_new (NULL, FALSE);
+  server->seccomp = vd_seccomp_new (config->seccomp, config->registry, error);
+  if (server->seccomp == NULL)
+    return NULL;
   server->control = vd_mailbox_new ();
   if (server->control == NULL) {
     g_set_error (error, G_IO_ERROR, g_io_error_from_errno (errno),
@@ -235,7 +245,11 @@ vd_server_new (VdServerConfig *config, GError **error)
   server->signal_sources[1] = g_unix_signal_add (SIGINT, on_quit, server);
   server->signal_sources[2] = g_unix_signal_add (SIGHUP, on_hangup, server);
   server->signal_sources[3] = g_unix_signal_add (SIGUSR1, on_dump, server);
-  return open_all (server, error) ? g_steal_pointer (&server) : NULL;
+  /* What opening devices takes is more than what serving them does, but a
+   * reload opens devices, too: front-ends never see us unrestricted. */
+  return open_all (server, error) && vd_seccomp_enter (server->seccomp, error)
+             ? g_steal_pointer (&server)
+             : NULL;
 }
 
 void
@@ -262,6 +276,7 @@ vd_server_free (VdServer *server)
   g_clear_handle_id (&server->mail_source, g_source_remove);
   vd_mailbox_free (server->control);
   g_main_loop_unref (server->loop);
+  vd_seccomp_free (server->seccomp);
   vd_server_config_free (server->config);
   g_free (server);
 }

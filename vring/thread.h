@@ -7,7 +7,7 @@
 #include <pthread.h>
 
 /* Starts a thread that gets no signal but those that its own instructions cause
- * and that have handlers here: SIGBUS (sigbus.h) and SIGSYS (server/seccomp.h),
+ * and that have handlers here: SIGBUS (sigbus.h) and SIGSYS (server/seccomp-filter.h),
  * which would end the process if they were blocked.
  * @ret: the thread; NULL: it is detached
  * Returns: 0 or an errno.  Any thread. */

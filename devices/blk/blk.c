@@ -27,6 +27,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "devices/blk/call.h"
 #include "devices/blk/disk.h"
 #include "devices/blk/keys.h"
 
@@ -342,6 +343,7 @@ const VdDeviceOps vd_blk_ops = {
   .kind = "blk",
   .help = "disk (virtio-blk) in a file or on a block device",
   .keys = vd_blk_keys,
+  .calls = vd_blk_calls,
   .queue = {
     .request_size = sizeof (VdBlkRequest),
     .start = blk_queue_start,

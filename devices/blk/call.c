@@ -12,6 +12,14 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+const VdSyscall vd_blk_calls[] = {
+  { .name = "fdatasync" },
+  { .name = "fallocate" },
+  { .name = "ioctl", .arg = 1, .mask = G_MAXUINT32, .value = BLKDISCARD },
+  { .name = "ioctl", .arg = 1, .mask = G_MAXUINT32, .value = BLKSECDISCARD },
+  { 0 },
+};
+
 static ssize_t
 run_once (const VdCall *call)
 {

@@ -13,6 +13,7 @@
 #include <sys/queue.h>
 #include <sys/uio.h>
 
+#include "devices/syscall.h"
 #include "vring/worker.h"
 
 typedef enum {
@@ -50,6 +51,9 @@ struct VdTask {
     int error; /* when done: 0 or an errno */
   } nbd;
 };
+
+/* What these calls and all else of a disk's queues ask of the kernel. */
+extern const VdSyscall vd_blk_calls[];
 
 /* Any thread: makes the call now.
  * Returns: what it returned (bytes of READ and WRITE, maybe fewer than asked

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/fs/calls.h"
 #include "devices/fs/entry.h"
 #include "devices/fs/keys.h"
 #include "devices/fs/lacks.h"
@@ -289,6 +290,7 @@ const VdDeviceOps vd_fs_ops = {
   .kind = "fs",
   .help = "virtio-fs: a directory of this machine that the guest mounts",
   .keys = vd_fs_keys,
+  .calls = vd_fs_calls,
   .queue = {
     .request_size = sizeof (VdFsRequest),
     .start = vd_fs_serve_start,

@@ -347,6 +347,8 @@ vt_daemon_stop (VtDaemon *daemon)
   log = vt_daemon_log (daemon);
   if (status != 0)
     g_error ("virtiod ended with status %d after SIGTERM:\n%s", status, log);
+  if (!daemon->makes_bad_calls && strstr (log, "may not make system call"))
+    g_error ("virtiod made a call that is not in its lists:\n%s", log);
 }
 
 VtFrontend *

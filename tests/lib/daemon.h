@@ -15,14 +15,15 @@
 #define VT_DAEMON_FIRST_FD 10 /* number of the first inherited descriptor */
 
 typedef struct {
-  char *dir;          /* temporary folder */
-  GString *key_file;  /* text; written by start and reload */
-  GPtrArray *sockets; /* paths on which it will listen */
-  GArray *inherit;    /* int: descriptors that it will inherit */
-  GPtrArray *wrapper; /* command to run it under, or empty */
-  GPtrArray *args;    /* more arguments */
-  char **envp;        /* of the daemon; change with vt_daemon_setenv() */
-  GPid pid;           /* 0: not running */
+  char *dir;                /* temporary folder */
+  GString *key_file;        /* text; written by start and reload */
+  GPtrArray *sockets;       /* paths on which it will listen */
+  GArray *inherit;          /* int: descriptors that it will inherit */
+  GPtrArray *wrapper;       /* command to run it under, or empty */
+  GPtrArray *args;          /* more arguments */
+  char **envp;              /* of the daemon; change with vt_daemon_setenv() */
+  GPid pid;                 /* 0: not running */
+  gboolean makes_bad_calls; /* that a filter of system calls stops */
 } VtDaemon;
 
 /* What a process holds on to. */
@@ -77,7 +78,8 @@ void vt_daemon_reload (VtDaemon *daemon);
 void vt_daemon_signal (VtDaemon *daemon, int signal_number);
 
 /* Sends SIGTERM, waits, and fails the test unless it exits with status 0, which
- * sanitizers prevent if they found anything. */
+ * sanitizers prevent if they found anything, and made no call that a filter
+ * stopped. */
 void vt_daemon_stop (VtDaemon *daemon);
 /* Waits for its end.  Returns: the exit status, or 256 + a signal's number. */
 int vt_daemon_wait (VtDaemon *daemon);

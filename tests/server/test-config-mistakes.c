@@ -47,6 +47,8 @@ test_mistakes_of_the_command_line (VtConfigRig *f, gconstpointer data)
     { "", "no device: give --device or --config (see --help)" },
     { "--nonsense", "Unknown option --nonsense (see --help)" },
     { "--device", "Missing argument for --device (see --help)" },
+    { "--seccomp=on", "--seccomp=on: not one of trap, kill, log, none "
+                      "(see --help)" },
     { "extra", "unexpected argument 'extra' (see --help)" },
     { "--device|disk,socket=/a,image=/i|x",
       "unexpected argument 'x' (see --help)" },
@@ -211,6 +213,11 @@ test_mistakes_of_paths (VtConfigRig *f, gconstpointer data)
   assert_mistake (f, both,
                   "DIR/conf/2.conf: [virtiod]: runtime-dir=/2: another file "
                   "has set it to /1");
+  vt_write (f->conf, "1.conf", "[virtiod]\nseccomp=log\n");
+  vt_write (f->conf, "2.conf", "[virtiod]\nseccomp=none\n");
+  assert_mistake (f, both,
+                  "DIR/conf/2.conf: [virtiod]: seccomp=none: another file "
+                  "has set it to log");
 }
 
 /* Random mutations of good texts: nothing but a list or one clear line may come

@@ -156,7 +156,7 @@ test_check_prints_what_can_be_read_again (VtConfigRig *f, gconstpointer data)
 {
   g_autofree char *first_path =
       vt_put (f->dir, "vm.conf",
-              "[virtiod]\nruntime-dir=/r\n"
+              "[virtiod]\nruntime-dir=/r\nseccomp=log\n"
               "[device b]\nkind=disk\nimage=b.raw\nsocket=connect:b\n");
   g_autofree char *line = g_strconcat (
       "--check|--config|", first_path,
@@ -168,7 +168,7 @@ test_check_prints_what_can_be_read_again (VtConfigRig *f, gconstpointer data)
   g_autoptr (VdServerConfig) second = vt_parsed (second_line);
   g_autofree char *again = vd_server_config_to_text (second);
   g_autofree char *want = g_strdup_printf (
-      "[virtiod]\nruntime-dir=/r\n\n"
+      "[virtiod]\nruntime-dir=/r\nseccomp=log\n\n"
       "[device b]\nkind=disk\nimage=%s/b.raw\nsocket=connect:/r/b\n\n"
       "[device plain0]\nkind=plain\ntext=a,b;c #d\\e\nsocket=fd:3\npage.9=x\n",
       f->dir);
@@ -176,6 +176,25 @@ test_check_prints_what_can_be_read_again (VtConfigRig *f, gconstpointer data)
   g_assert_true (first->check);
   g_assert_cmpstr (text, ==, want);
   g_assert_cmpstr (again, ==, text);
+}
+
+/* What the command line says counts more than files, also when they are read
+ * again. */
+static void
+test_command_line_has_the_last_word (VtConfigRig *f, gconstpointer data)
+{
+  g_autofree char *path = vt_put (f->dir, "vm.conf",
+                                  "[virtiod]\nseccomp=log\n"
+                                  "[device b]\nkind=plain\nsocket=/b\n");
+  g_autofree char *line = g_strconcat ("--config|", path, NULL);
+  g_autofree char *both = g_strconcat ("--seccomp=kill|", line, NULL);
+  g_autoptr (VdServerConfig) file = vt_parsed (line);
+  g_autoptr (VdServerConfig) option = vt_parsed (both);
+  g_autoptr (VdServerConfig) again = vd_server_config_reload (option, NULL);
+
+  g_assert_cmpint (file->seccomp, ==, VD_SECCOMP_LOG);
+  g_assert_cmpint (option->seccomp, ==, VD_SECCOMP_KILL);
+  g_assert_cmpint (again->seccomp, ==, VD_SECCOMP_KILL);
 }
 
 static void
@@ -199,6 +218,7 @@ test_list_shows_every_key (VtConfigRig *f, gconstpointer data)
   for (const VdKey *key = vd_common_keys; key->name != NULL; key++)
     g_assert_nonnull (strstr (text, key->name));
   g_assert_nonnull (strstr (text, "\n[virtiod]:\n  runtime-dir=PATH\n"));
+  g_assert_nonnull (strstr (text, "\n  seccomp=trap|kill|log|none\n"));
 }
 
 static void
@@ -274,6 +294,7 @@ main (int argc, char **argv)
   ADD ("folder/order", test_a_folder_is_read_in_the_order_of_names);
   ADD ("folder/empty", test_an_empty_folder_waits_for_devices);
   ADD ("check", test_check_prints_what_can_be_read_again);
+  ADD ("command-line", test_command_line_has_the_last_word);
   ADD ("list", test_list_shows_every_key);
   ADD ("version", test_version_needs_no_device);
   ADD ("reload", test_reload_reads_the_files_again);

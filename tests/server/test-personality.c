@@ -254,6 +254,18 @@ test_options_without_meaning_say_so_in_a_line (void)
 }
 
 static void
+test_the_filter_is_the_program_s (void)
+{
+  g_autoptr (VdPersonality) personality =
+      translated ("--fd=3|-o|source=/srv|--seccomp=log");
+  g_autoptr (GError) error = NULL;
+  g_autoptr (VdServerConfig) config = parsed (personality, &error);
+
+  g_assert_no_error (error);
+  g_assert_cmpint (config->seccomp, ==, VD_SECCOMP_LOG);
+}
+
+static void
 test_levels_of_the_log (void)
 {
   static const struct {
@@ -306,7 +318,7 @@ test_all_options_are_understood (void)
     "off",        "/srv",       ":map::user.virtiofs.:",
     "+sys_admin", ":0:1000:1:", "map:0:1000:1",
     "prefer",     "find-paths", "abort",
-    NULL
+    "log",        NULL
   };
   g_autoptr (VdPersonality) help = translated ("--help");
   g_auto (GStrv) lines = g_strsplit (help->text, "\n", -1);
@@ -379,6 +391,7 @@ main (int argc, char **argv)
   ADD (migration);
   ADD (a_socket_is_a_path_of_the_caller);
   ADD (options_without_meaning_say_so_in_a_line);
+  ADD (the_filter_is_the_program_s);
   ADD (levels_of_the_log);
   ADD (mistakes_name_the_option);
   ADD (all_options_are_understood);

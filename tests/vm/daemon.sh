@@ -49,7 +49,8 @@ daemon_kill() {
   daemon_pid=
 }
 
-# Ends the daemon and returns its status.
+# Ends the daemon and returns its status, or 1 if a filter of system calls stopped
+# one of its calls.
 daemon_stop() {
   local pid=$daemon_pid status=0
   daemon_pid=
@@ -57,6 +58,10 @@ daemon_stop() {
   kill -TERM "$pid" 2>/dev/null || true
   within 10 daemon_is_gone "$pid" || kill -KILL "$pid"
   wait "$daemon_child" || status=$?
+  if daemon_logged 'may not make system call'; then
+    grep 'may not make system call' "$work/daemon.log" >&2
+    status=1
+  fi
   return "$status"
 }
 
