@@ -3,6 +3,8 @@
  * worker-uring.c - waiting in one io_uring for kicks, mail and completions
  */
 #include <sys/poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "vring/worker-private.h"
 
@@ -13,23 +15,69 @@
 #define DATA_MAIL TAG_OTHER
 #define DATA_NONE (TAG_OTHER + TAG_MASK + 1)
 
+/* What is prepared in this file and by devices, and nothing else: filters of
+ * system calls do not see what a ring does, such as opening files.  The
+ * ring was made disabled.  Returns: whether it can be used. */
+static bool
+restrict_ring (struct io_uring *ring)
+{
+#define SQE(op)                                                                \
+  {                                                                            \
+    .opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_##op              \
+  }
+#define REGISTER(op)                                                           \
+  {                                                                            \
+    .opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_##op       \
+  }
+  static struct io_uring_restriction allowed[] = {
+    SQE (NOP),
+    SQE (READV),
+    SQE (WRITEV),
+    SQE (FSYNC),
+    SQE (FALLOCATE),
+    SQE (POLL_ADD),
+    SQE (ASYNC_CANCEL),
+    SQE (TIMEOUT), /* of the library, where the kernel is older than 5.11 */
+    { .opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED,
+      .sqe_flags = IOSQE_FIXED_FILE },
+    REGISTER (REGISTER_FILES),
+    REGISTER (UNREGISTER_FILES),
+    REGISTER (REGISTER_RING_FDS),
+    REGISTER (UNREGISTER_RING_FDS),
+  };
+#undef SQE
+#undef REGISTER
+
+  /* Debian 12's library does not export its functions for these. */
+  syscall (SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_RESTRICTIONS,
+           allowed, G_N_ELEMENTS (allowed));
+  return syscall (SYS_io_uring_register, ring->ring_fd,
+                  IORING_REGISTER_ENABLE_RINGS, NULL, 0) == 0;
+}
+
 /* Returns: whether the kernel takes a ring with @flags. */
 static bool
 try_flags (VdWorker *worker, guint flags)
 {
   struct io_uring_params params = {
-    .flags = flags | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
+    .flags = flags | IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE |
+             IORING_SETUP_CLAMP,
     .cq_entries = CQ_ENTRIES,
     .sq_thread_idle = worker->sqpoll_ms,
   };
 
-  return io_uring_queue_init_params (SQ_ENTRIES, &worker->ring, &params) == 0;
+  if (io_uring_queue_init_params (SQ_ENTRIES, &worker->ring, &params) < 0)
+    return false;
+  if (restrict_ring (&worker->ring))
+    return true;
+  io_uring_queue_exit (&worker->ring);
+  return false;
 }
 
 static bool
 uring_init (VdWorker *worker)
 {
-  /* From the newest kernel's best to what every io_uring has. */
+  /* From the newest kernel's best to what io_uring has since 5.10. */
   static const guint flags[] = {
     IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
         IORING_SETUP_TASKRUN_FLAG,

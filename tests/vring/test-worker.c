@@ -5,6 +5,7 @@
 #include "vring/worker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -206,6 +207,8 @@ test_pool_answers_any_mailbox (Fixture *f, gconstpointer data)
 #if VD_HAVE_URING
 
 static guint64 expirations;
+static const struct iovec expirations_iov = { &expirations,
+                                              sizeof expirations };
 
 static void
 run_read (VdMail *mail)
@@ -219,8 +222,8 @@ run_read (VdMail *mail)
     return;
   }
   job->op.done = on_op_done;
-  io_uring_prep_read (vd_worker_get_sqe (job->f->worker, &job->op), job->res,
-                      &expirations, sizeof expirations, 0);
+  io_uring_prep_readv (vd_worker_get_sqe (job->f->worker, &job->op), job->res,
+                       &expirations_iov, 1, 0);
 }
 
 /* The operation completes while the thread sleeps, and wakes it. */
@@ -237,6 +240,33 @@ test_io_completes_on_the_worker_s_thread (Fixture *f, gconstpointer data)
   wait_done (&job);
   g_assert_cmpint (job.res, ==, sizeof expirations);
   close (fd);
+}
+
+static void
+run_open (VdMail *mail)
+{
+  Job *job = (Job *) (void *) mail;
+
+  job->thread = pthread_self ();
+  if (!vd_worker_has_uring (job->f->worker)) {
+    job->res = -EACCES;
+    atomic_store (&job->done, true);
+    return;
+  }
+  job->op.done = on_op_done;
+  io_uring_prep_openat (vd_worker_get_sqe (job->f->worker, &job->op), AT_FDCWD,
+                        "/dev/null", O_RDONLY, 0);
+}
+
+/* Filters of system calls do not see operations of rings. */
+static void
+test_rings_open_no_files (Fixture *f, gconstpointer data)
+{
+  Job job = { .mail.run = run_open, .f = f };
+
+  vd_worker_post (f->worker, &job.mail);
+  wait_done (&job);
+  g_assert_cmpint (job.res, ==, -EACCES);
 }
 
 typedef struct {
@@ -460,6 +490,7 @@ main (int argc, char **argv)
   add_test ("idle", test_idle_worker_sleeps);
 #if VD_HAVE_URING
   add_test ("io", test_io_completes_on_the_worker_s_thread);
+  add_test ("restricted", test_rings_open_no_files);
   add_test ("flood", test_flood_of_operations_completes);
 #endif
   return g_test_run ();
