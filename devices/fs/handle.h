@@ -23,11 +23,13 @@ typedef enum {
   VD_FS_DIR = 1 << 1,
 } VdFsHandleKind;
 
-/* What was learned about a handle's file system, so that it is not tried again
+/* What was learned about a handle or its file system, so that it is not tried again
  * with every request. */
 typedef enum {
   VD_FS_READ_MAY_BLOCK = 1 << 0,  /* preadv2() knows no RWF_NOWAIT */
   VD_FS_WRITE_MAY_BLOCK = 1 << 1, /* nor does pwritev2() */
+  VD_FS_IS_DIRECT = 1 << 2,       /* open with O_DIRECT, */
+  VD_FS_IS_CACHED = 1 << 3,       /* or not; else nobody has looked yet */
 } VdFsLesson;
 
 typedef struct VdFsHandles VdFsHandles;

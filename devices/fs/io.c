@@ -13,6 +13,9 @@
  * know RWF_NOWAIT for them (ext4) that is done in the turn all the same, because
  * handing a copy to another thread costs more than the copy.  On remote file
  * systems, where it may take any time, it is handed over.
+ *
+ * Direct I/O never is in the page cache, and RWF_NOWAIT waits for the disk all
+ * the same: io_uring has as many requests there at once as the guest has.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -58,6 +61,43 @@ transfer_offset (const VdFsRequest *req)
 {
   return (is_read (req) ? req->args.read.offset : req->args.write.offset) +
          req->transfer.done;
+}
+
+static inline guint
+lessons (const VdFsRequest *req)
+{
+  return (guint) atomic_load_explicit (&req->transfer.handle->lessons,
+                                       memory_order_relaxed);
+}
+
+static inline void
+learn (const VdFsRequest *req, VdFsLesson lesson)
+{
+  atomic_fetch_or_explicit (&req->transfer.handle->lessons, lesson,
+                            memory_order_relaxed);
+}
+
+static gboolean
+is_direct (const VdFsRequest *req)
+{
+  if (!vd_fs_of (req)->policy.direct_io)
+    return FALSE;
+  if ((lessons (req) & (VD_FS_IS_DIRECT | VD_FS_IS_CACHED)) == 0)
+    learn (req, (fcntl (req->transfer.handle->fd, F_GETFL) & O_DIRECT) != 0
+                    ? VD_FS_IS_DIRECT
+                    : VD_FS_IS_CACHED);
+  return (lessons (req) & VD_FS_IS_DIRECT) != 0;
+}
+
+/* Whether a call that read @n bytes reached the end of the file: the page cache
+ * and disks give whole pages unless the file or the buffers end.  It spares
+ * small files a second call, and direct I/O one that is not aligned.  Blocking
+ * calls of other file systems may give less. */
+static inline gboolean
+reached_end (const VdFsRequest *req, gssize n)
+{
+  return is_read (req) && req->chain->n_in <= IOV_MAX &&
+         (transfer_offset (req) + (guint64) n) % PAGE != 0;
 }
 
 /* One system call for what is left.  Any thread.
@@ -133,9 +173,14 @@ transfer_work (VdOp *op)
     vd_fs_cred_keep_set_id (
         (req->args.write.write_flags & VD_FUSE_WRITE_KILL_SUIDGID) == 0);
   while (transfer->done < transfer->size && n > 0) {
+    gboolean ended;
+
     n = transfer_call (req, 0);
+    ended = n > 0 && is_direct (req) && reached_end (req, n);
     if (n > 0)
       transfer_advance (req, (gsize) n);
+    if (ended)
+      break;
   }
   return n < 0 ? (int) n : 0;
 }
@@ -151,6 +196,7 @@ static void
 transfer_completed (VdOp *op, int res)
 {
   VdFsRequest *req = (VdFsRequest *) op;
+  gboolean ended = res > 0 && is_direct (req) && reached_end (req, res);
 
   if (res == -EAGAIN || res == -EOPNOTSUPP || res == -EINTR)
     req->transfer.no_uring = TRUE; /* the pool can do what it cannot */
@@ -159,7 +205,10 @@ transfer_completed (VdOp *op, int res)
     return;
   } else
     transfer_advance (req, (gsize) res);
-  transfer_run (req);
+  if (ended)
+    transfer_end (req, 0);
+  else
+    transfer_run (req);
 }
 
 static void
@@ -208,32 +257,11 @@ transfer_how (const VdFsRequest *req)
   guint lesson = is_read (req) ? VD_FS_READ_MAY_BLOCK : VD_FS_WRITE_MAY_BLOCK;
 
   /* RWF_SYNC and RWF_DSYNC wait for the disk. */
-  if ((req->transfer.flags & (RWF_SYNC | RWF_DSYNC)) != 0)
+  if ((req->transfer.flags & (RWF_SYNC | RWF_DSYNC)) != 0 || is_direct (req))
     return LATER;
-  if ((atomic_load_explicit (&req->transfer.handle->lessons,
-                             memory_order_relaxed) &
-       lesson) == 0)
+  if ((lessons (req) & lesson) == 0)
     return NOWAIT;
   return vd_fs_may_hang (vd_fs_of (req)) ? LATER : BLOCKING;
-}
-
-static void
-transfer_learn (VdFsRequest *req)
-{
-  atomic_fetch_or_explicit (&req->transfer.handle->lessons,
-                            is_read (req) ? VD_FS_READ_MAY_BLOCK
-                                          : VD_FS_WRITE_MAY_BLOCK,
-                            memory_order_relaxed);
-}
-
-/* Whether a call that read @n bytes reached the end of the file: the page cache
- * gives whole pages unless the file or the buffers end.  It spares small files
- * a second call. */
-static inline gboolean
-reached_end (const VdFsRequest *req, How how, gssize n)
-{
-  return is_read (req) && how == NOWAIT && req->chain->n_in <= IOV_MAX &&
-         (transfer_offset (req) + (guint64) n) % PAGE != 0;
 }
 
 /* Transfers as much as it can here, then answers or leaves it to others. */
@@ -254,14 +282,14 @@ transfer_run (VdFsRequest *req)
       return;
     }
     if (n == -EOPNOTSUPP && how == NOWAIT) {
-      transfer_learn (req);
+      learn (req, is_read (req) ? VD_FS_READ_MAY_BLOCK : VD_FS_WRITE_MAY_BLOCK);
       continue;
     }
     if (n <= 0) {
       transfer_end (req, (int) n);
       return;
     }
-    ended = reached_end (req, how, n);
+    ended = how == NOWAIT && reached_end (req, n);
     transfer_advance (req, (gsize) n);
   }
   transfer_end (req, 0);
