@@ -37,7 +37,7 @@ typedef struct {
   char *socket, *mix, *json, *span, *bs, *folder;
   int queues, depth, pid, ring_size, files;
   gboolean poll, packed, direct, syscalls;
-  gdouble seconds, warm_up;
+  gdouble seconds, warm_up, begin_at;
 } Arguments;
 
 /* What one run is made of. */
@@ -124,6 +124,8 @@ parse (Arguments *a, int *argc, char ***argv)
       "SECONDS" },
     { "warm-up", 0, 0, G_OPTION_ARG_DOUBLE, &a->warm_up,
       "How long to run before", "SECONDS" },
+    { "begin-at", 0, 0, G_OPTION_ARG_DOUBLE, &a->begin_at,
+      "Measure from this time of the monotonic clock on", "SECONDS" },
     { "poll", 0, 0, G_OPTION_ARG_NONE, &a->poll,
       "Look at the ring instead of waiting for calls", NULL },
     { "packed", 0, 0, G_OPTION_ARG_NONE, &a->packed, "Packed rings", NULL },
@@ -150,6 +152,17 @@ parse (Arguments *a, int *argc, char ***argv)
 }
 
 static void
+clear_arguments (Arguments *a)
+{
+  g_free (a->socket);
+  g_free (a->mix);
+  g_free (a->json);
+  g_free (a->span);
+  g_free (a->bs);
+  g_free (a->folder);
+}
+
+static void
 choose (Run *run, const char *kind, const char *mix)
 {
   for (guint i = 0; kinds[i] != NULL; i++)
@@ -172,8 +185,8 @@ take_options (Run *run, const Arguments *a)
 
   options->queues = (guint) CLAMP (a->queues, 1, (int) MAX_QUEUES);
   options->depth = (guint) MAX (a->depth, 1);
-  options->bs = parse_size (a->bs);
-  options->span = parse_size (a->span);
+  options->bs = parse_size (a->bs != NULL ? a->bs : "4k");
+  options->span = parse_size (a->span != NULL ? a->span : "0");
   options->files = (guint) MAX (a->files, 1);
   options->direct = a->direct;
   options->folder = a->folder;
@@ -183,6 +196,14 @@ take_options (Run *run, const Arguments *a)
   if (options->depth * 4 > (guint) a->ring_size)
     die ("a ring of %d entries has no room for %u operations", a->ring_size,
          options->depth);
+}
+
+/* Returns: seconds from now on. */
+static gdouble
+warm_up (const Arguments *a)
+{
+  return a->begin_at > 0 ? MAX (a->begin_at - (gdouble) vb_now_ns () / 1e9, 0)
+                         : a->warm_up;
 }
 
 /* The device. */
@@ -311,8 +332,6 @@ main (int argc, char **argv)
 {
   Arguments a = { .queues = 1,
                   .depth = 1,
-                  .bs = (char *) "4k",
-                  .span = (char *) "0",
                   .ring_size = 1024,
                   .files = 1000,
                   .seconds = 2,
@@ -331,14 +350,15 @@ main (int argc, char **argv)
                    .n_lanes = run.options.queues,
                    .depth = run.options.depth,
                    .poll = a.poll,
-                   .warm_up = a.warm_up,
                    .seconds = a.seconds };
   load.data = run.kind->open (run.fe, run.work, &run.options);
+  load.warm_up = warm_up (&a);
   result =
       vb_load_run (&load, run.rings + run.kind->first_ring, on_measured, &run);
   run.kind->close (load.data);
   disconnect_device (&run);
   print_text (&run, &result);
   print_json (&run, &result, &a);
+  clear_arguments (&a);
   return 0;
 }
