@@ -1,134 +1,102 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""compare.py - runs vbench on virtiod and on its peers in turn, and prints the
-ratios of medians; called by contrib/bench
+"""compare.py - loads virtiod and its peers in turn, row by row; called by
+contrib/bench
 
-Each row is one load.  In each round every back-end is started afresh, loaded and
-ended, in an order that turns round by round, so that what disturbs the machine
-disturbs all.  A ratio above 1 means that virtiod is better: more operations a
-second, less time of the processor.  In brackets: the least and the greatest ratio
-of single rounds.
+In each round of a row every back-end is started afresh, loaded and ended, in an
+order that turns round by round, so that what disturbs the machine disturbs all.
+Rows are those of rows.py, back-ends those of backends.py; report.py makes ratios
+of medians, tables and a chart of what this writes.
 """
 import argparse
+import contextlib
 import json
+import mmap
 import os
 import pathlib
-import shutil
-import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
+import backends
+import machine
+import report
+import rows
+import scale
+
 MIB = 1 << 20
-
-# Name, arguments of vbench.
-BLK_ROWS = [
-    ("4k random read, depth 1", "--mix=randread --depth=1"),
-    ("4k random write, depth 1", "--mix=randwrite --depth=1"),
-    ("4k random read, depth 32", "--mix=randread --depth=32"),
-    ("4k random write, depth 32", "--mix=randwrite --depth=32"),
-    ("4k random read, depth 32, 2 queues", "--mix=randread --depth=32 --queues=2"),
-    ("128k sequential read, depth 8", "--mix=read --bs=128k --depth=8"),
-    ("128k sequential write, depth 8", "--mix=write --bs=128k --depth=8"),
-    ("no I/O, depth 32", "--mix=get-id --depth=32"),
-]
-FS_ROWS = [
-    ("lookup and getattr", "--mix=stat"),
-    ("negative lookup", "--mix=negative"),
-    ("open and close", "--mix=open"),
-    ("create and unlink", "--mix=create"),
-    ("rename", "--mix=rename"),
-    ("small file read", "--mix=small-read"),
-    ("list 1000 files", "--mix=list"),
-    ("4k random read, depth 1", "--mix=randread"),
-    ("4k random read, depth 32", "--mix=randread --depth=32"),
-    ("4k random write, depth 32", "--mix=randwrite --depth=32"),
-    ("128k sequential read, depth 8", "--mix=read --bs=128k --depth=8"),
-    ("128k sequential write, depth 8", "--mix=write --bs=128k --depth=8"),
-]
+HERE = pathlib.Path(__file__).resolve().parent
+FSD_SPAN = 64  # MiB of the file that is read and written through fs
 
 
-def qsd(path, image, aio):
-    return ["qemu-storage-daemon", "--object", "iothread,id=t", "--blockdev",
-            f"file,node-name=f,filename={image},aio={aio}", "--blockdev",
-            "raw,node-name=d,file=f", "--export",
-            f"vhost-user-blk,id=e,node-name=d,addr.type=unix,addr.path={path},"
-            "writable=on,num-queues=4,iothread=t"]
+class Bench:
+    """The places and programs of a run."""
 
+    def __init__(self, args, folders):
+        self.args = args
+        self.folders = folders  # by place
+        self.socket = folders["tmpfs"] / "socket"
+        self.images = {}
 
-def blk_backends(args, image):
-    """Names and the commands that serve the socket they are given."""
-    backends = {
-        "virtiod": lambda path: [args.build / "server/virtiod", "--device",
-                                 f"blk,socket={path},image={image}"],
-        "synchronous": lambda path: [args.build / "tests/bench/sync-blk", "--device",
-                                     f"sync,socket={path},image={image}"],
-    }
-    if shutil.which("qemu-storage-daemon"):
-        for aio in "threads", "io_uring":
-            backends[f"qsd {aio}"] = lambda path, aio=aio: qsd(path, image, aio)
-    return backends
+    def image(self, place):
+        """A disk's bytes, written and in the page cache."""
+        if place not in self.images:
+            path = self.folders[place] / "image"
+            with open(path, "wb") as file:
+                for _ in range(self.args.size):
+                    file.write(os.urandom(MIB))
+                os.fsync(file.fileno())
+            self.images[place] = path
+        return self.images[place]
 
+    def share(self, place):
+        path = self.folders[place] / "share"
+        path.mkdir(exist_ok=True)
+        return path
 
-def fs_backends(args, share):
-    backends = {
-        "virtiod": lambda path: [args.build / "server/virtiod", "--device",
-                                 f"fs,socket={path},source={share},tag=bench"],
-    }
-    for name, program in (("C virtiofsd", "/usr/lib/qemu/virtiofsd"),
-                          ("Rust virtiofsd", "/usr/libexec/virtiofsd")):
-        if not os.access(program, os.X_OK):
-            continue
-        if name.startswith("C"):
-            backends[name] = lambda path, p=program: [
-                p, f"--socket-path={path}", "-o", f"source={share}", "-o", "cache=auto"]
+    def backends(self, row):
+        """Names to commands that serve the socket."""
+        queues = int(option(row.args, "--queues", "1"))
+        parallel = int(option(row.args, "--depth", "1")) > 1
+        if row.kind == "blk":
+            made = backends.blk(self.args.build, row.direct)
+            behind = self.image(row.place)
         else:
-            backends[name] = lambda path, p=program: [
-                p, f"--socket-path={path}", f"--shared-dir={share}", "--cache=auto"]
-    return backends
+            behind = self.share(row.place)
+            if row.kind == "sandbox":
+                made = backends.sandbox(self.args.build)
+            else:
+                made = backends.fs(self.args.build, self.args.rust_virtiofsd, row.direct, parallel,
+                                   queues)
+        return {name: lambda make=make: make(self.socket, behind) for name, make in made.items()}
+
+    def start(self, command):
+        return backends.Backend(command(), self.socket)
+
+    def vbench(self, row, name, command, seconds, *more):
+        """One run of a back-end.  Returns: what vbench says."""
+        args = row.args.split()
+        if row.kind == "fs" and name != backends.OURS:  # peers have one queue
+            args = [word for word in args if not word.startswith("--queues=")]
+        result = self.folders["tmpfs"] / "result"
+        result.unlink(missing_ok=True)
+        span = self.args.size if row.kind == "blk" else FSD_SPAN
+        with self.start(command):
+            subprocess.run([self.args.build / "tests/bench/vbench",
+                            "blk" if row.kind == "blk" else "fs", f"--socket={self.socket}",
+                            f"--json={result}", f"--time={seconds}", "--warm-up=0.05",
+                            f"--span={span * MIB}", *args, *more],
+                           check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                           timeout=seconds + 10)
+        return json.loads(result.read_text())
 
 
-def wait_for(path, process):
-    """The socket is not connected to: some back-ends serve one connection only."""
-    end = time.monotonic() + 20
-    while not path.exists():
-        if process.poll() is not None or time.monotonic() > end:
-            sys.exit(f"{process.args[0]} does not serve {path}")
-        time.sleep(0.01)
-    time.sleep(0.1)
-
-
-def end(process):
-    """Ends a back-end with all processes that it started."""
-    try:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(10)
-    except ProcessLookupError:
-        pass
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def measure(args, work, kind, command, row):
-    """One run: a back-end, loaded.  Returns vbench's result."""
-    path, result = work / "socket", work / "result"
-    for file in path, result:
-        file.unlink(missing_ok=True)
-    process = subprocess.Popen(command(path), start_new_session=True,
-                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)
-    try:
-        wait_for(path, process)
-        subprocess.run([args.build / "tests/bench/vbench", kind, f"--socket={path}",
-                        f"--json={result}", f"--time={args.time}",
-                        f"--span={args.size * MIB}", *row.split()],
-                       check=True, stdout=subprocess.DEVNULL)
-    finally:
-        end(process)
-    return json.loads(result.read_text())
+def option(args, name, fallback):
+    for word in args.split():
+        if word.startswith(name + "="):
+            return word[len(name) + 1:]
+    return fallback
 
 
 def in_turn(names, number):
@@ -136,76 +104,174 @@ def in_turn(names, number):
     return names[shift:] + names[:shift]
 
 
-def run_row(args, work, kind, backends, row):
-    """Results of all rounds, by back-end."""
-    results = {name: [] for name in backends}
-    for number in range(args.rounds):
-        for name in in_turn(list(backends), number):
-            results[name].append(measure(args, work, kind, backends[name], row))
+def host_sample(bench, row):
+    """The host's own reads or writes of the same size, one after the other."""
+    seconds, length = bench.args.time, 1 << 20
+    path = bench.share(row.place) / "host-data"
+    flags = os.O_RDWR | os.O_CREAT | (os.O_DIRECT if row.direct else 0)
+    with contextlib.closing(mmap.mmap(-1, length)) as buffer:
+        fd = os.open(path, flags, 0o600)
+        try:
+            for offset in range(0, FSD_SPAN * MIB, length):
+                os.pwritev(fd, [buffer], offset)
+            call = os.preadv if row.host == "read" else os.pwritev
+            begin = now = time.monotonic()
+            n = 0
+            while now < begin + seconds:
+                call(fd, [buffer], n * length % (FSD_SPAN * MIB))
+                n += 1
+                now = time.monotonic()
+        finally:
+            os.close(fd)
+            path.unlink()
+    return {"ops_per_s": n / (now - begin), "cpu_us_per_op": 0}
+
+
+def attempt(bench, row, name, command, *more):
+    """A run, or None for a peer that failed."""
+    try:
+        return bench.vbench(row, name, command, *more)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        print(f"{row.id}: {name} failed: {error} {(error.stderr or b'').decode().strip()}",
+              file=sys.stderr)
+        if name == backends.OURS:
+            raise
+        return None
+
+
+def run_row(bench, row):
+    """All samples of a row of vbench, by back-end, and system calls."""
+    commands = bench.backends(row)
+    samples = {name: [] for name in commands}
+    if row.host:
+        samples[backends.HOST] = []
+    names = list(samples)
+    for number in range(bench.args.rounds):
+        for name in in_turn(names, number):
+            if name == backends.HOST:
+                samples[name].append(host_sample(bench, row))
+            elif name in samples:
+                samples[name].append(attempt(bench, row, name, commands[name], bench.args.time))
+                if samples[name][-1] is None:  # it leaves the row
+                    del samples[name]
+    result = report.result(row, samples)
+    for name in {backends.OURS, report.verdict(result)["peer"]} - {None, backends.HOST}:
+        counted = attempt(bench, row, name, commands[name], 0.1, "--syscalls")
+        result["syscalls"][name] = counted and counted["syscalls_per_op"]
+    return result
+
+
+def guest_sample(bench, guest_rows, command):
+    """All guest rows in one guest of one back-end, or on the host."""
+    share = bench.share("tmpfs")
+    words = [HERE / "guest.sh", bench.args.build / "tests/bench/guest-load"]
+    works = [row.args for row in guest_rows]
+    with contextlib.ExitStack() as stack:
+        if command is None:
+            words += ["host", share]
+        else:
+            backend = stack.enter_context(bench.start(command))
+            words += [bench.socket, str(backend.pid)]
+        done = subprocess.run(["bash", *words, *works], stdout=subprocess.PIPE, check=False,
+                              stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+    subprocess.run(["find", share, "-mindepth", "1", "-delete"], check=True)
+    results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode != 0 or len(results) != len(works):
+        print(f"no figures of a guest: {done.stdout[-300:]}{done.stderr[-300:]}", file=sys.stderr)
+        return None
     return results
 
 
-def ratio(ours, theirs, key, better):
-    """Of the medians, and the least and greatest of single rounds."""
-    def of(a, b):
-        return (a / b if better == "more" else b / a) if a and b else 0
-    pairs = [of(a[key], b[key]) for a, b in zip(ours, theirs)]
-    medians = [statistics.median(r[key] for r in results) for results in (ours, theirs)]
-    return of(*medians), min(pairs), max(pairs)
+def run_guest(bench, guest_rows):
+    """Results of all guest rows."""
+    commands = {**bench.backends(guest_rows[0]), backends.HOST: None}
+    samples = {name: [] for name in commands}
+    for number in range(bench.args.rounds):
+        for name in in_turn(list(commands), number):
+            samples[name].append(guest_sample(bench, guest_rows, commands[name]))
+    samples = {name: found for name, found in samples.items() if None not in found}
+    if backends.OURS not in samples:
+        return []
+    return [report.result(row, {name: [sample[i] for sample in found]
+                                for name, found in samples.items()})
+            for i, row in enumerate(guest_rows)]
 
 
-def print_row(name, results):
-    ours = results["virtiod"]
-    rate = statistics.median(r["ops_per_s"] for r in ours)
-    cpu = statistics.median(r["cpu_us_per_op"] for r in ours)
-    print(f"{name}: {rate:.0f} operations/s, {cpu:.2f} us of processor each")
-    for peer, theirs in results.items():
-        if peer == "virtiod":
+def parse():
+    parser = argparse.ArgumentParser(description="virtiod beside its peers")
+    parser.add_argument("--build", type=pathlib.Path, required=True)
+    parser.add_argument("--rust-virtiofsd", help="its program")
+    parser.add_argument("--rounds", type=int, default=5, help="of each row (default 5)")
+    parser.add_argument("--time", type=float, default=0.25,
+                        help="seconds of one sample (default 0.25: twelve minutes in all)")
+    parser.add_argument("--quick", action="store_true", help="two rounds of a tenth of a second")
+    parser.add_argument("--size", type=int, default=256, help="MiB of a disk (default 256)")
+    parser.add_argument("--tmpfs", default="/dev/shm", help="a folder on tmpfs")
+    parser.add_argument("--disk", default="/var/tmp", help="a folder on a disk")
+    parser.add_argument("--only", action="append", metavar="TEXT",
+                        help="only rows whose group and name contain this; repeatable")
+    parser.add_argument("--list", action="store_true", help="print the rows and end")
+    parser.add_argument("--no-scale", action="store_true", help="leave out how cost grows")
+    parser.add_argument("--json", type=pathlib.Path, help="write all samples to this file")
+    parser.add_argument("--write-docs", nargs="?", type=pathlib.Path, const=HERE.parent.parent,
+                        metavar="TREE", help="put tables and charts into docs/ and README.md")
+    parser.add_argument("--from-json", type=pathlib.Path,
+                        help="measure nothing: what an earlier run has written")
+    parser.add_argument("--busy", action="store_true", help="measure even on a busy machine")
+    args = parser.parse_args()
+    if args.quick:
+        args.rounds, args.time = 2, 0.1
+    return args
+
+
+def measure_rows(bench, chosen):
+    """Measures and prints row by row."""
+    guest_rows = [row for row in chosen if row.kind == "guest"]
+    results = []
+    for row in chosen:
+        if row.kind == "guest":
             continue
-        columns = []
-        for key, better in ("ops_per_s", "more"), ("cpu_us_per_op", "less"):
-            columns.append("%5.2f [%.2f-%.2f]" % ratio(ours, theirs, key, better))
-        print(f"  against {peer:<16} rate {columns[0]:<22} processor {columns[1]}")
-    sys.stdout.flush()
+        busy = machine.busy(0.1)
+        results.append(run_row(bench, row))
+        results[-1]["busy"] = busy
+        report.print_result(results[-1])
+    if guest_rows:
+        for result in run_guest(bench, guest_rows):
+            results.append(result)
+            report.print_result(result)
+    return results
 
 
-def run_kind(args, work, kind, backends, rows):
-    if len(backends) == 1:
-        print(f"no peer of {kind} is installed")
-    for name, row in rows:
-        if args.only and args.only not in name:
-            continue
-        results = run_row(args, work, kind, backends, row)
-        print_row(f"{kind} {name}", results)
-        if args.json:
-            with open(args.json, "a", encoding="utf-8") as file:
-                json.dump({"kind": kind, "row": name, "results": results}, file)
-                file.write("\n")
+def measure_all(args, chosen):
+    with contextlib.ExitStack() as stack:
+        folders = {place: pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(
+            prefix="virtiod-bench-", dir=place_dir)))
+            for place, place_dir in (("tmpfs", args.tmpfs), ("disk", args.disk))}
+        bench = Bench(args, folders)
+        begin = time.monotonic()
+        results = measure_rows(bench, chosen)
+        scaled = None if args.no_scale or args.only else scale.measure(bench)
+        return {"machine": machine.describe(args), "rows": results, "scale": scaled,
+                "seconds": time.monotonic() - begin}
 
 
 def main():
-    parser = argparse.ArgumentParser(description="virtiod beside its peers")
-    parser.add_argument("--build", type=pathlib.Path, required=True)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--time", type=float, default=2, help="seconds of one run")
-    parser.add_argument("--size", type=int, default=256, help="MiB of disk and file")
-    parser.add_argument("--dir", default="/dev/shm", help="where disk and files lie")
-    parser.add_argument("--kind", choices=("blk", "fs"), help="only this kind")
-    parser.add_argument("--only", help="only rows whose name contains this")
-    parser.add_argument("--json", help="append all results to this file")
-    args = parser.parse_args()
-    print(f"{os.cpu_count()} processors, {os.uname().release}, {args.rounds} rounds "
-          f"of {args.time} s, in {args.dir}")
-    with tempfile.TemporaryDirectory(prefix="virtiod-bench-", dir=args.dir) as folder:
-        work = pathlib.Path(folder)
-        image, share = work / "image", work / "share"
-        share.mkdir()
-        if args.kind != "fs":
-            image.write_bytes(bytes(args.size * MIB))
-            run_kind(args, work, "blk", blk_backends(args, image), BLK_ROWS)
-            image.unlink()
-        if args.kind != "blk":
-            run_kind(args, work, "fs", fs_backends(args, share), FS_ROWS)
+    args = parse()
+    chosen = [row for row in rows.all_rows(os.cpu_count())
+              if not args.only or any(text in row.id for text in args.only)]
+    if args.list:
+        print("\n".join(row.id for row in chosen))
+        return
+    if args.from_json:
+        run = json.loads(args.from_json.read_text())
+    else:
+        machine.check_idle(args.busy)
+        run = measure_all(args, chosen)
+    if args.json and not args.from_json:
+        args.json.write_text(json.dumps(run, indent=1))
+    report.print_summary(run)
+    if args.write_docs:
+        report.write_docs(run, args.write_docs)
 
 
 if __name__ == "__main__":

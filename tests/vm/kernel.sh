@@ -82,7 +82,7 @@ vm_copy_program() {
   while read -r lib; do
     mkdir -p "$2$(dirname "$lib")"
     cp -L "$lib" "$2$lib"
-  done < <(ldd "$path" | grep -o '/[^ ]*')
+  done < <(ldd "$path" 2>/dev/null | grep -o '/[^ ]*')
 }
 
 # Copies modules $3... and what they need of the kernel in folder $1 into tree

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck shell=bash disable=SC2154 # contrib/bench sets $source_dir
+#
+# bench-peers.sh - the programs that virtiod is compared with; sourced by
+# contrib/bench
+#
+# qemu-storage-daemon and the C virtiofsd (until Debian 12) are installed.  The
+# Rust virtiofsd is a package since Debian 13; on Debian 12 that one is unpacked
+# into the cache, with the libraries that it needs and their loader, and not
+# installed.
+
+packages_peers=(qemu-storage-daemon:qemu-system-common)
+
+# What the Rust virtiofsd is unpacked from.
+peers_packages=(virtiofsd libc6 libgcc-s1 libcap-ng0 libseccomp2)
+
+# Prints the Rust virtiofsd's path; fails if there is none.
+peers_virtiofsd() {
+  local program
+  for program in /usr/libexec/virtiofsd "$(vm_cache)/virtiofsd/virtiofsd"; do
+    [ ! -x "$program" ] || { echo "$program"; return 0; }
+  done
+  return 1
+}
+
+# Writes, into the current folder, the script that runs the unpacked program
+# with its own loader and libraries.
+peers_write_wrapper() {
+  local loader
+  loader=$(find . -name 'ld-linux*.so.*' -type f | head -n 1)
+  cat >virtiofsd <<END
+#!/bin/sh
+dir=\$(dirname "\$(readlink -f "\$0")")
+lib=\$(dirname "\$dir/$loader")
+exec "\$dir/$loader" --library-path "\$lib" "\$dir/usr/libexec/virtiofsd" "\$@"
+END
+  chmod +x virtiofsd
+}
+
+# Downloads and unpacks Debian 13's, with package lists of its own.
+peers_fetch_virtiofsd() (
+  set -euo pipefail
+  dir=$(vm_cache)/virtiofsd
+  mirror=$(apt-get indextargets --format '$(SITE)' | awk '/debian/ && !/security/ { print; exit }')
+  rm -rf "$dir"
+  mkdir -p "$dir/apt/lists/partial" "$dir/apt/archives/partial"
+  cd "$dir"
+  echo "deb ${mirror:-http://deb.debian.org/debian} trixie main" >apt/sources.list
+  options=(-o "Dir::Etc::sourcelist=$dir/apt/sources.list" -o Dir::Etc::sourceparts=-
+    -o "Dir::State::lists=$dir/apt/lists" -o "Dir::Cache=$dir/apt" -o APT::Sandbox::User=root)
+  { apt-get -q "${options[@]}" update &&
+    apt-get -q "${options[@]}" download "${peers_packages[@]}"; } >apt.log 2>&1 ||
+    { tail -n 5 apt.log >&2; return 1; }
+  for package in ./*.deb; do
+    dpkg-deb -x "$package" .
+  done
+  rm -rf apt ./*.deb
+  peers_write_wrapper
+  ./virtiofsd --version >/dev/null
+)
+
+# Installs all peers that this system can have.
+peers_install() {
+  install_missing "${packages_peers[@]}"
+  peers_virtiofsd >/dev/null && return 0
+  # shellcheck disable=SC1091
+  if [ "$(. /etc/os-release && echo "$VERSION_CODENAME")" = bookworm ]; then
+    echo "fetching the Rust virtiofsd of Debian 13"
+    peers_fetch_virtiofsd || echo "no Rust virtiofsd: it could not be fetched" >&2
+  else
+    install_missing virtiofsd:virtiofsd || echo "no Rust virtiofsd: no such package" >&2
+  fi
+}
