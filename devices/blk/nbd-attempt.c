@@ -152,6 +152,18 @@ vd_nbd_attempt_fd (const VdNbdAttempt *attempt)
   return attempt->event_fd;
 }
 
+gboolean
+vd_nbd_attempt_ended (const VdNbdAttempt *attempt, int timeout_ms)
+{
+  struct pollfd end = { attempt->event_fd, POLLIN, 0 };
+  int r;
+
+  do
+    r = poll (&end, 1, timeout_ms);
+  while (r < 0 && errno == EINTR);
+  return r > 0;
+}
+
 struct nbd_handle *
 vd_nbd_attempt_take (VdNbdAttempt *attempt, GError **error)
 {
@@ -163,20 +175,4 @@ vd_nbd_attempt_take (VdNbdAttempt *attempt, GError **error)
     g_set_error_literal (error, G_IO_ERROR, G_IO_ERROR_NOT_CONNECTED,
                          attempt->error);
   return g_steal_pointer (&attempt->handle);
-}
-
-struct nbd_handle *
-vd_nbd_attempt_wait (VdNbdAttempt *attempt, int timeout_ms, GError **error)
-{
-  struct pollfd ended = { attempt->event_fd, POLLIN, 0 };
-  int r;
-
-  do
-    r = poll (&ended, 1, timeout_ms);
-  while (r < 0 && errno == EINTR);
-  if (r > 0)
-    return vd_nbd_attempt_take (attempt, error);
-  g_set_error_literal (error, G_IO_ERROR, G_IO_ERROR_TIMED_OUT,
-                       "the server does not answer");
-  return NULL;
 }

@@ -25,14 +25,12 @@ void vd_nbd_attempt_free (VdNbdAttempt *attempt);
  * seconds at most but for the lookup of a name.  Owned by the attempt. */
 int vd_nbd_attempt_fd (const VdNbdAttempt *attempt);
 
+/* Waits for the end for @timeout_ms at most.  Returns: whether it has ended. */
+gboolean vd_nbd_attempt_ended (const VdNbdAttempt *attempt, int timeout_ms);
+
 /* Once, after it has ended.
  * Returns: (transfer full): a connection ready for commands, or NULL with @error
  * set to what libnbd says */
 struct nbd_handle *vd_nbd_attempt_take (VdNbdAttempt *attempt, GError **error);
-
-/* Waits for the end.  Returns: as vd_nbd_attempt_take(), or an error if it took
- * more than @timeout_ms. */
-struct nbd_handle *
-vd_nbd_attempt_wait (VdNbdAttempt *attempt, int timeout_ms, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (VdNbdAttempt, vd_nbd_attempt_free)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * nbd-link.h - one connection to an NBD server, and the thread that drives it
+ * nbd-link.h - one connection to an NBD server, driven by one thread
  *
  * Calls go to the server straight from the guest's pages and back; NBD has one
  * buffer a command, so a call whose buffers are small and scattered is gathered
@@ -39,7 +39,8 @@ typedef struct {
   gpointer divert_owner;
 } VdNbdLinkSetup;
 
-/* Any thread: a link that is driven by @worker from vd_nbd_link_start() on. */
+/* Any thread: a link that is driven by @worker from vd_nbd_link_start() on.
+ * Returns: NULL with errno set if there is no descriptor for a timer */
 VdNbdLink *vd_nbd_link_new (const VdNbdLinkSetup *setup, VdWorker *worker);
 
 /* All below on the worker's thread, which the comments call LINK. */

@@ -226,7 +226,8 @@ run_stop (VdMail *mail)
 {
   VdNbd *nbd = VD_CONTAINER (mail, VdNbd, stop_mail);
 
-  vd_nbd_link_stop (nbd->home);
+  if (nbd->home != NULL)
+    vd_nbd_link_stop (nbd->home);
 }
 
 static gboolean
@@ -238,6 +239,11 @@ start_home (VdNbd *nbd, GError **error)
   if (nbd->worker == NULL)
     return FALSE;
   nbd->home = vd_nbd_link_new (&setup, nbd->worker);
+  if (nbd->home == NULL) {
+    g_set_error (error, G_IO_ERROR, g_io_error_from_errno (errno),
+                 "no timer: %s", g_strerror (errno));
+    return FALSE;
+  }
   nbd->start_mail.run = run_start;
   vd_worker_post (nbd->worker, &nbd->start_mail);
   return TRUE;
@@ -261,6 +267,16 @@ check_uri (const char *uri, GError **error)
   return FALSE;
 }
 
+static struct nbd_handle *
+wait_for (VdNbdAttempt *attempt, GError **error)
+{
+  if (vd_nbd_attempt_ended (attempt, OPEN_MS))
+    return vd_nbd_attempt_take (attempt, error);
+  g_set_error_literal (error, G_IO_ERROR, G_IO_ERROR_TIMED_OUT,
+                       "the server does not answer");
+  return NULL;
+}
+
 VdNbd *
 vd_nbd_open (const VdImageSetup *setup, VdImage *image, GError **error)
 {
@@ -277,7 +293,7 @@ vd_nbd_open (const VdImageSetup *setup, VdImage *image, GError **error)
   nbd->uri = g_strdup (setup->name);
   nbd->id = g_strdup (setup->id);
   nbd->delay_us = (gint64) (setup->reconnect_delay * G_USEC_PER_SEC);
-  nbd->first = vd_nbd_attempt_wait (attempt, OPEN_MS, error);
+  nbd->first = wait_for (attempt, error);
   if (nbd->first == NULL || !take_abilities (nbd, nbd->first, image, error) ||
       !take_blocks (nbd, nbd->first, image, setup->block_size, error) ||
       !accept_handle (nbd, nbd->first, error) || !start_home (nbd, error)) {
@@ -316,7 +332,8 @@ vd_nbd_open_port (VdNbd *nbd, VdNbdPort *port, VdWorker *worker)
   setup.divert = divert;
   setup.divert_owner = port;
   port->own = vd_nbd_link_new (&setup, worker);
-  vd_nbd_link_start (port->own, NULL);
+  if (port->own != NULL)
+    vd_nbd_link_start (port->own, NULL);
 }
 
 void
