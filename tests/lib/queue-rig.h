@@ -12,6 +12,26 @@
 
 #define VT_RIG_QUEUES 64
 
+/* A test for each ring format, with and without its options; @set_up gets the
+ * flags as a pointer.  @path: "/UNIT/", a literal */
+#define VT_ADD_RING_TEST(path, format, name, flags, Fixture, set_up, func,     \
+                         tear_down)                                            \
+  g_test_add (path format "/" name, Fixture, GUINT_TO_POINTER (flags), set_up, \
+              func, tear_down)
+#define VT_ADD_RING_TESTS(path, name, Fixture, set_up, func, tear_down)        \
+  do {                                                                         \
+    VT_ADD_RING_TEST (path, "split", name, 0, Fixture, set_up, func,           \
+                      tear_down);                                              \
+    VT_ADD_RING_TEST (path, "split-all", name,                                 \
+                      VT_RING_EVENT_IDX | VT_RING_INDIRECT, Fixture, set_up,   \
+                      func, tear_down);                                        \
+    VT_ADD_RING_TEST (path, "packed", name, VT_RING_PACKED, Fixture, set_up,   \
+                      func, tear_down);                                        \
+    VT_ADD_RING_TEST (path, "packed-all", name,                                \
+                      VT_RING_PACKED | VT_RING_EVENT_IDX | VT_RING_INDIRECT,   \
+                      Fixture, set_up, func, tear_down);                       \
+  } while (0)
+
 typedef struct {
   VtRing *ring;
   VdQueue *queue; /* NULL: not started */

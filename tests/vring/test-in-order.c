@@ -5,11 +5,9 @@
 #include "vring/queue.h"
 
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
+#include "tests/lib/crash.h"
 #include "tests/lib/echo.h"
-#include "vring/fd.h"
 
 #define RING_SIZE  64
 #define N          24
@@ -177,29 +175,16 @@ test_a_driver_cannot_overfill_the_order (Fixture *f, gconstpointer data)
 static void
 test_what_waited_for_its_turn_is_done_again (Fixture *f, gconstpointer data)
 {
-  const gboolean packed = (f->ring->flags & VT_RING_PACKED) != 0;
-  VdInflightInfo info = { .n_queues = 1, .queue_size = RING_SIZE };
-  g_autofree guint8 *ring = NULL, *memory = NULL;
-  g_autoptr (GError) error = NULL;
-  vd_autofd fd = -1;
-  guint8 *part;
+  VtCrash crash;
 
-  f->rig.inflight = vd_inflight_new (&info, packed, &fd, &error);
-  g_assert_no_error (error);
-  part = mmap (NULL, info.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  g_assert_true (part != MAP_FAILED);
+  vt_crash_init (&crash, &f->rig, f->ring);
   f->echo.mode = VT_ECHO_HOLD;
   vt_queue_rig_start (&f->rig, f->ring);
   add (f, 0, 8);
   vt_echo_wait_held (&f->echo, 8);
-
-  ring = g_memdup2 (f->ring->desc, 8192);
-  memory = g_memdup2 (part, info.size);
+  vt_crash_note (&crash);
   vt_echo_release (&f->rig, f->ring, FALSE);
-  vt_queue_rig_stop (&f->rig, f->ring);
-  memcpy (f->ring->desc, ring, 8192);
-  memcpy (part, memory, info.size);
-  vt_ring_drain_calls (f->ring);
+  vt_crash (&crash);
 
   f->echo.mode = VT_ECHO_MIXED;
   vt_queue_rig_start (&f->rig, f->ring);
@@ -207,30 +192,23 @@ test_what_waited_for_its_turn_is_done_again (Fixture *f, gconstpointer data)
   add (f, 8, N - 8);
   take_in_order (f, 8, N - 8);
   vt_queue_rig_stop (&f->rig, f->ring);
-  vd_inflight_unref (f->rig.inflight);
-  f->rig.inflight = NULL;
-  munmap (part, info.size);
+  vt_crash_clear (&crash);
 }
 
 int
 main (int argc, char **argv)
 {
-  const VtRingFlags all = VT_RING_EVENT_IDX | VT_RING_INDIRECT;
-
   g_test_init (&argc, &argv, NULL);
-#define ADD(name, flags, func)                                                 \
-  g_test_add ("/in-order/" name, Fixture, GUINT_TO_POINTER (flags), set_up,    \
-              func, tear_down)
 #define ADD_ALL(name, func)                                                    \
-  ADD ("split/" name, 0, func);                                                \
-  ADD ("split-all/" name, all, func);                                          \
-  ADD ("packed/" name, VT_RING_PACKED, func);                                  \
-  ADD ("packed-all/" name, VT_RING_PACKED | all, func)
+  VT_ADD_RING_TESTS ("/in-order/", name, Fixture, set_up, func, tear_down)
+#define ADD(format, name, flags, func)                                         \
+  VT_ADD_RING_TEST ("/in-order/", format, name, flags, Fixture, set_up, func,  \
+                    tear_down)
   ADD_ALL ("turn", test_what_is_done_early_waits_for_its_turn);
   ADD_ALL ("mixed", test_a_mixed_load_stays_in_order);
-  ADD ("split/overfill", 0, test_a_driver_cannot_overfill_the_order);
-  ADD ("split/again", 0, test_what_waited_for_its_turn_is_done_again);
-  ADD ("packed/again", VT_RING_PACKED,
+  ADD ("split", "overfill", 0, test_a_driver_cannot_overfill_the_order);
+  ADD ("split", "again", 0, test_what_waited_for_its_turn_is_done_again);
+  ADD ("packed", "again", VT_RING_PACKED,
        test_what_waited_for_its_turn_is_done_again);
   return g_test_run ();
 }
