@@ -98,6 +98,17 @@ make_tree (VbFolder *folder)
     make_small_file (folder, nodeids[i % VB_FS_FOLDERS], i);
 }
 
+/* Waits until the long file is on the disk, whose writing would disturb. */
+static void
+sync_data (VbFolder *folder)
+{
+  const struct fuse_fsync_in in = { .fh = folder->data_fh };
+
+  must ((int) vt_fuse_call (&folder->fuse, FUSE_FSYNC, folder->data_nodeid, &in,
+                            sizeof in, NULL, 0, NULL, 0),
+        "data");
+}
+
 static void
 make_data (VbFolder *folder, gboolean direct)
 {
@@ -108,6 +119,7 @@ make_data (VbFolder *folder, gboolean direct)
                  &folder->data_fh);
   if (!direct)
     return;
+  sync_data (folder);
   must (vt_fuse_release (fuse, folder->data_nodeid, folder->data_fh), "data");
   must (vt_fuse_open (fuse, folder->data_nodeid, O_RDWR | O_DIRECT,
                       &folder->data_fh, NULL),
