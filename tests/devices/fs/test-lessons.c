@@ -256,6 +256,38 @@ test_set_id_bits_do_not_outlive_a_change (VtFs *f, gconstpointer data)
     g_assert_cmpuint (mode_after (f, nodeid), ==, 06755);
 }
 
+/* A thread that is started while another one acts for who may not keep them has
+ * lost nothing for good. */
+static void
+test_set_id_bits_outlive_roots_changes (VtFs *f, gconstpointer data)
+{
+  struct {
+    struct fuse_write_in in;
+    char data[4];
+  } write = { .in = { .size = 4,
+                      .write_flags = FUSE_WRITE_KILL_SUIDGID,
+                      .flags = O_RDWR | O_DSYNC } };
+  struct fuse_fallocate_in allocate = { .length = 4096 };
+  struct fuse_write_out out;
+  guint64 nodeid;
+
+  if (!vt_fs_is_root ())
+    return;
+  vt_fs_put (f, "f", "0123456789");
+  write.in.fh = allocate.fh = vt_fs_open (f, "f", O_RDWR, &nodeid);
+  (void) mode_after (f, nodeid);
+  f->c->uid = f->c->gid = 1000;
+  g_assert_cmpint (vt_fuse_call (f->c, FUSE_WRITE, nodeid, &write.in,
+                                 sizeof write.in, write.data, 4, &out,
+                                 sizeof out),
+                   ==, sizeof out);
+  g_assert_cmpuint (mode_after (f, nodeid), ==, 0755);
+  f->c->uid = f->c->gid = 0;
+  if (vt_fuse_call (f->c, FUSE_FALLOCATE, nodeid, &allocate, sizeof allocate,
+                    NULL, 0, NULL, 0) == 0)
+    g_assert_cmpuint (mode_after (f, nodeid), ==, 06755);
+}
+
 /* Names that are paths.  Kata's guests left the export by a SYMLINK with an
  * absolute name, libkrun's by "..". */
 static void
@@ -399,6 +431,7 @@ main (int argc, char **argv)
   ADD ("CVE-2021-20263/copy", &mapped, test_cve_2021_20263_copied_content);
   ADD ("CVE-2022-0358", NULL, test_cve_2022_0358_groups_of_the_daemon);
   ADD ("set-id", NULL, test_set_id_bits_do_not_outlive_a_change);
+  ADD ("set-id/root", NULL, test_set_id_bits_outlive_roots_changes);
   ADD ("GHSA-2gv2-cffp-j227", NULL,
        test_ghsa_2gv2_and_libkrun_329_names_that_are_paths);
   ADD ("libkrun-329", &no_jail,
