@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "tests/lib/daemon.h"
+#include "tests/lib/shmem.h"
 #include "vring/fd.h"
 
 #define PAGE     4096u
@@ -101,51 +102,9 @@ ask_regions (VtFrontend *fe)
                                       : 0);
 }
 
-/* A question of the back-end. */
-typedef struct {
-  VdWireHeader header;
-  VdWireShmemMap map;
-  int fd; /* -1: none */
-} Question;
-
-static Question
-receive_question (VtFrontend *fe)
-{
-  Question q;
-
-  g_assert_cmpuint (
-      vt_socket_receive (fe->channel, &q.header, sizeof q.header, &q.fd), ==,
-      sizeof q.header);
-  g_assert_cmpuint (q.header.size, ==, sizeof q.map);
-  g_assert_cmpuint (vt_socket_receive (fe->channel, &q.map, sizeof q.map, NULL),
-                    ==, sizeof q.map);
-  return q;
-}
-
-/* @size: bytes of payload, at most 8 */
-static void
-send_answer (VtFrontend *fe, guint32 request, guint64 value, guint32 size)
-{
-  struct {
-    VdWireHeader header;
-    guint8 value[8];
-  } message = { .header = { request, VD_REPLY_FLAGS, size } };
-
-  memcpy (message.value, &value, sizeof value);
-  g_assert_true (vt_socket_send (fe->channel, &message,
-                                 sizeof message.header + size, NULL, 0));
-}
-
-static void
-answer (VtFrontend *fe, const Question *q, guint64 value)
-{
-  g_assert_cmphex (q->header.flags, ==, VD_WIRE_VERSION | VD_FLAG_NEED_REPLY);
-  send_answer (fe, q->header.request, value, sizeof value);
-}
-
 /* The question wants to show @len bytes of a file full of @fill. */
 static void
-check_map (const Question *q, guint id, guint64 len, char fill)
+check_map (const VtShmQuestion *q, guint id, guint64 len, char fill)
 {
   gboolean writable = id == RW_ID;
   const guint8 *bytes;
@@ -173,12 +132,12 @@ check_map (const Question *q, guint id, guint64 len, char fill)
 static void
 show_both (VtFrontend *fe, guint64 ro_answer)
 {
-  Question ro = receive_question (fe), rw = receive_question (fe);
+  VtShmQuestion ro = vt_shm_receive (fe), rw = vt_shm_receive (fe);
 
   check_map (&ro, RO_ID, 4 * PAGE, 'r');
   check_map (&rw, RW_ID, 2 * PAGE, 'w');
-  answer (fe, &ro, ro_answer);
-  answer (fe, &rw, 0);
+  vt_shm_answer (fe, &ro, ro_answer);
+  vt_shm_answer (fe, &rw, 0);
 }
 
 /* Waits until SIGUSR1 says so of a region. */
@@ -241,7 +200,7 @@ test_without_acks_nothing_is_awaited (Fixture *f, gconstpointer data)
   g_assert_true (vt_set_backend_req_fd (f->fe));
   ask_regions (f->fe);
   for (guint i = 0; i < 2; i++) {
-    Question q = receive_question (f->fe);
+    VtShmQuestion q = vt_shm_receive (f->fe);
 
     g_assert_cmphex (q.header.flags, ==, VD_WIRE_VERSION);
     check_map (&q, i == 0 ? RO_ID : RW_ID, (i == 0 ? 4 : 2) * PAGE, "rw"[i]);
@@ -269,7 +228,7 @@ test_unanswered_questions_end_with_the_channel (Fixture *f, gconstpointer data)
     g_assert_true (vt_set_backend_req_fd (f->fe));
     ask_regions (f->fe);
     for (guint j = 0; j < 2; j++) {
-      Question q = receive_question (f->fe);
+      VtShmQuestion q = vt_shm_receive (f->fe);
 
       close (q.fd);
     }
@@ -283,50 +242,50 @@ test_unanswered_questions_end_with_the_channel (Fixture *f, gconstpointer data)
 static void
 test_wrong_answers_are_survived (Fixture *f, gconstpointer data)
 {
-  Question q;
+  VtShmQuestion q;
 
   g_assert_true (vt_set_backend_req_fd (f->fe));
   for (guint i = 0; i < 100; i++)
-    send_answer (f->fe, VD_BACKEND_CONFIG_CHANGE_MSG, i, 8);
+    vt_shm_send_answer (f->fe, VD_BACKEND_CONFIG_CHANGE_MSG, i, 8);
   ask_regions (f->fe);
-  q = receive_question (f->fe);
+  q = vt_shm_receive (f->fe);
   close (q.fd);
-  send_answer (f->fe, VD_BACKEND_SHMEM_UNMAP, 0, 8);
-  send_answer (f->fe, 77, 0, 8);
-  send_answer (f->fe, VD_BACKEND_SHMEM_MAP, 0, 4);
+  vt_shm_send_answer (f->fe, VD_BACKEND_SHMEM_UNMAP, 0, 8);
+  vt_shm_send_answer (f->fe, 77, 0, 8);
+  vt_shm_send_answer (f->fe, VD_BACKEND_SHMEM_MAP, 0, 4);
   vt_daemon_wait_log (f->daemon,
                       "mem: the front-end refused SHMEM_MAP of region 3");
-  q = receive_question (f->fe);
+  q = vt_shm_receive (f->fe);
   close (q.fd);
   check_state (f, "rw, asked");
   for (guint i = 0; i < 100; i++)
-    send_answer (f->fe, VD_BACKEND_SHMEM_MAP, i, 8);
+    vt_shm_send_answer (f->fe, VD_BACKEND_SHMEM_MAP, i, 8);
   check_state (f, "rw, shown");
 }
 
 static void
 test_changes_of_config_space_go_along (Fixture *f, gconstpointer data)
 {
-  Question ro, rw;
+  VtShmQuestion ro, rw;
 
   g_assert_true (vt_set_backend_req_fd (f->fe));
   ask_regions (f->fe);
-  ro = receive_question (f->fe);
-  rw = receive_question (f->fe);
+  ro = vt_shm_receive (f->fe);
+  rw = vt_shm_receive (f->fe);
   close (ro.fd);
   close (rw.fd);
   vt_daemon_set (f->daemon, "mem", "config", "a le32 ro 2");
   vt_daemon_reload (f->daemon);
   vt_wait_config_change (f->fe);
-  answer (f->fe, &ro, 0);
-  answer (f->fe, &rw, 0);
+  vt_shm_answer (f->fe, &ro, 0);
+  vt_shm_answer (f->fe, &rw, 0);
   check_state (f, "rw, shown");
 }
 
 static void
 test_a_file_that_grew_is_shown_anew_on_reload (Fixture *f, gconstpointer data)
 {
-  Question gone, again;
+  VtShmQuestion gone, again;
   int fd;
 
   g_assert_true (vt_set_backend_req_fd (f->fe));
@@ -341,8 +300,8 @@ test_a_file_that_grew_is_shown_anew_on_reload (Fixture *f, gconstpointer data)
   g_assert_no_errno (ftruncate (fd, 8 * PAGE));
   close (fd);
   vt_daemon_reload (f->daemon);
-  gone = receive_question (f->fe);
-  again = receive_question (f->fe);
+  gone = vt_shm_receive (f->fe);
+  again = vt_shm_receive (f->fe);
   g_assert_cmpuint (gone.header.request, ==, VD_BACKEND_SHMEM_UNMAP);
   g_assert_cmpint (gone.fd, ==, -1);
   g_assert_cmpuint (gone.map.id, ==, RO_ID);
@@ -351,8 +310,8 @@ test_a_file_that_grew_is_shown_anew_on_reload (Fixture *f, gconstpointer data)
   g_assert_cmpuint (again.map.len, ==, 8 * PAGE);
   g_assert_cmpuint (again.map.id, ==, RO_ID);
   close (again.fd);
-  answer (f->fe, &gone, 0);
-  answer (f->fe, &again, 0);
+  vt_shm_answer (f->fe, &gone, 0);
+  vt_shm_answer (f->fe, &again, 0);
   check_state (f, "ro, shown");
 }
 

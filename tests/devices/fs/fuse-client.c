@@ -100,6 +100,73 @@ vt_fuse_call (VtFuse *fuse, guint32 opcode, guint64 nodeid, const void *args,
   return (gssize) out.len - (gssize) sizeof out;
 }
 
+VtFuseCall
+vt_fuse_start (VtFuse *fuse, guint32 opcode, guint64 nodeid, const void *args,
+               gsize args_len)
+{
+  VtGuest *guest = fuse->ring->guest;
+  VtFuseCall call = {
+    .in = vt_guest_alloc (guest, sizeof *call.in + VT_FUSE_CALL_MAX, 8),
+    .out = vt_guest_alloc (guest, sizeof *call.out, 8),
+  };
+  VtBuf bufs[] = { { call.in, sizeof *call.in + args_len, FALSE },
+                   { call.out, sizeof *call.out, TRUE } };
+
+  g_assert_cmpuint (args_len, <=, VT_FUSE_CALL_MAX);
+  *call.in = (struct fuse_in_header){
+    .len = (guint32) bufs[0].len,
+    .opcode = opcode,
+    .unique = fuse->unique += 2,
+    .nodeid = nodeid,
+  };
+  memcpy (call.in + 1, args, args_len);
+  g_assert_true (vt_ring_add (fuse->ring, bufs, 2, call.in));
+  vt_ring_kick (fuse->ring);
+  return call;
+}
+
+gboolean
+vt_fuse_try_end (VtFuse *fuse, const VtFuseCall *call, int error)
+{
+  guint32 used;
+  gpointer token = vt_ring_get (fuse->ring, &used);
+
+  if (token == NULL)
+    return FALSE;
+  g_assert_true (token == call->in);
+  g_assert_cmpuint (used, ==, sizeof *call->out);
+  g_assert_cmpuint (call->out->len, ==, used);
+  g_assert_cmpuint (call->out->unique, ==, call->in->unique);
+  g_assert_cmpint (call->out->error, ==, error);
+  return TRUE;
+}
+
+void
+vt_fuse_end (VtFuse *fuse, const VtFuseCall *call, int error)
+{
+  g_assert_true (vt_ring_wait (fuse->ring, VT_TIMEOUT_MS));
+  vt_fuse_try_end (fuse, call, error);
+}
+
+VtFuseCall
+vt_fuse_start_setup (VtFuse *fuse, guint64 nodeid,
+                     const struct fuse_setupmapping_in *in)
+{
+  return vt_fuse_start (fuse, FUSE_SETUPMAPPING, nodeid, in, sizeof *in);
+}
+
+VtFuseCall
+vt_fuse_start_remove (VtFuse *fuse, guint64 moffset, guint64 len)
+{
+  const guint32 count = 1;
+  const struct fuse_removemapping_one one = { moffset, len };
+  guint8 args[sizeof count + sizeof one];
+
+  memcpy (args, &count, sizeof count);
+  memcpy (args + sizeof count, &one, sizeof one);
+  return vt_fuse_start (fuse, FUSE_REMOVEMAPPING, 0, args, sizeof args);
+}
+
 /* The answer must be exactly @reply_len bytes long. */
 static int
 call_fixed (VtFuse *fuse, guint32 opcode, guint64 nodeid, const void *args,

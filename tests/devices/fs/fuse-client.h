@@ -46,6 +46,27 @@ gssize vt_fuse_call (VtFuse *fuse, guint32 opcode, guint64 nodeid,
  * Returns: the used length. */
 guint32 vt_fuse_raw (VtFuse *fuse, const void *bytes, gsize len, gsize room);
 
+/* A request that is under way while others are sent.  Its answer is a header
+ * alone. */
+typedef struct {
+  struct fuse_in_header *in;
+  struct fuse_out_header *out;
+} VtFuseCall;
+
+/* @args: at most VT_FUSE_CALL_MAX bytes */
+#define VT_FUSE_CALL_MAX 64
+VtFuseCall vt_fuse_start (VtFuse *fuse, guint32 opcode, guint64 nodeid,
+                          const void *args, gsize args_len);
+/* Waits for its answer, which must be the next. */
+void vt_fuse_end (VtFuse *fuse, const VtFuseCall *call, int error);
+/* The same without waiting.  Returns: FALSE if there is no answer yet. */
+gboolean vt_fuse_try_end (VtFuse *fuse, const VtFuseCall *call, int error);
+
+VtFuseCall vt_fuse_start_setup (VtFuse *fuse, guint64 nodeid,
+                                const struct fuse_setupmapping_in *in);
+/* Of one place. */
+VtFuseCall vt_fuse_start_remove (VtFuse *fuse, guint64 moffset, guint64 len);
+
 /* Below: 0 or -errno, unless said otherwise. */
 
 /* Offers @flags, and all that Linux 6.12 offers if it is 0. */

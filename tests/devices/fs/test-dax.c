@@ -219,39 +219,6 @@ begin (VtFs *f)
   return nodeid;
 }
 
-/* A request that is under way. */
-typedef struct {
-  struct {
-    struct fuse_in_header in;
-    guint8 args[64];
-  } * message;
-  struct fuse_out_header *out;
-} Call;
-
-static Call
-start (VtFs *f, VtFuse *c, guint32 opcode, guint64 nodeid, const void *args,
-       gsize len)
-{
-  Call call = {
-    .message = vt_guest_alloc (f->guest, sizeof *call.message, 8),
-    .out = vt_guest_alloc (f->guest, sizeof *call.out, 8),
-  };
-  VtBuf bufs[] = { { call.message, sizeof call.message->in + len, FALSE },
-                   { call.out, sizeof *call.out, TRUE } };
-
-  g_assert_cmpuint (len, <=, sizeof call.message->args);
-  call.message->in = (struct fuse_in_header){
-    .len = (guint32) (sizeof call.message->in + len),
-    .opcode = opcode,
-    .unique = c->unique += 2,
-    .nodeid = nodeid,
-  };
-  memcpy (call.message->args, args, len);
-  g_assert_true (vt_ring_add (c->ring, bufs, 2, call.message));
-  vt_ring_kick (c->ring);
-  return call;
-}
-
 static struct fuse_setupmapping_in
 setup_in (guint piece, guint64 len, guint64 foffset, guint64 flags)
 {
@@ -264,41 +231,25 @@ setup_in (guint piece, guint64 len, guint64 foffset, guint64 flags)
   };
 }
 
-static Call
+static VtFuseCall
 start_setup (VtFs *f, guint64 nodeid, guint piece, guint64 len, guint64 foffset,
              guint64 flags)
 {
   struct fuse_setupmapping_in in = setup_in (piece, len, foffset, flags);
 
-  return start (f, f->c, FUSE_SETUPMAPPING, nodeid, &in, sizeof in);
+  return vt_fuse_start_setup (f->c, nodeid, &in);
 }
 
-static Call
+static VtFuseCall
 start_remove (VtFs *f, guint piece, guint n)
 {
-  struct {
-    guint32 count;
-    struct fuse_removemapping_one one;
-  } __attribute__ ((packed)) in = { 1, { piece * PIECE, n * PIECE } };
-
-  return start (f, f->c, FUSE_REMOVEMAPPING, 1, &in, sizeof in);
+  return vt_fuse_start_remove (f->c, piece * PIECE, n * PIECE);
 }
 
 static void
-expect_end (const Call *call, VtRing *ring, int error)
+end (VtFs *f, VtFuseCall call, int error)
 {
-  guint32 used;
-
-  g_assert_true (vt_ring_take (ring, &used) == call->message);
-  g_assert_cmpuint (used, ==, sizeof *call->out);
-  g_assert_cmpint (call->out->error, ==, error);
-  g_assert_cmpuint (call->out->unique, ==, call->message->in.unique);
-}
-
-static void
-end (VtFs *f, Call call, int error)
-{
-  expect_end (&call, f->c->ring, error);
+  vt_fuse_end (f->c, &call, error);
 }
 
 /* Maps @n pieces from the file's beginning; the front-end agrees. */
@@ -306,7 +257,7 @@ static void
 map (VtFs *f, guint64 nodeid, guint piece, guint n)
 {
   guint before = fe.n_asked;
-  Call call = start_setup (f, nodeid, piece, n * PIECE, 0, READ);
+  VtFuseCall call = start_setup (f, nodeid, piece, n * PIECE, 0, READ);
 
   wait_asked (f, before + n);
   answer_all (f, 0);
@@ -427,7 +378,7 @@ static void
 test_a_file_is_mapped_when_the_front_end_says_so (VtFs *f, gconstpointer data)
 {
   guint64 nodeid = begin (f);
-  Call call = start_setup (f, nodeid, 3, PIECE, 2 * PIECE, READ);
+  VtFuseCall call = start_setup (f, nodeid, 3, PIECE, 2 * PIECE, READ);
   char bytes[8] = "";
 
   wait_asked (f, 1);
@@ -448,7 +399,7 @@ test_a_writable_mapping_has_a_writable_file (VtFs *f, gconstpointer data)
   guint64 nodeid = begin (f);
 
   for (guint i = 0; i < G_N_ELEMENTS (flags); i++) {
-    Call call = start_setup (f, nodeid, i, PIECE, 0, flags[i]);
+    VtFuseCall call = start_setup (f, nodeid, i, PIECE, 0, flags[i]);
 
     wait_asked (f, i + 1);
     expect_map (0, i, 0, TRUE);
@@ -461,7 +412,7 @@ static void
 test_a_refusal_is_told_and_maps_nothing (VtFs *f, gconstpointer data)
 {
   guint64 nodeid = begin (f);
-  Call call = start_setup (f, nodeid, 0, PIECE, 0, READ);
+  VtFuseCall call = start_setup (f, nodeid, 0, PIECE, 0, READ);
 
   wait_asked (f, 1);
   answer (f, -EIO);
@@ -475,7 +426,7 @@ static void
 test_a_mapping_is_replaced_in_one_go (VtFs *f, gconstpointer data)
 {
   guint64 nodeid = begin (f);
-  Call call;
+  VtFuseCall call;
 
   map (f, nodeid, 5, 1);
   call = start_setup (f, nodeid, 5, PIECE, 0, READ | WRITE);
@@ -492,7 +443,7 @@ static void
 test_large_mappings_are_split_and_partly_replaced (VtFs *f, gconstpointer data)
 {
   guint64 nodeid = begin (f);
-  Call call = start_setup (f, nodeid, 1, 6 * PIECE, PIECE, READ);
+  VtFuseCall call = start_setup (f, nodeid, 1, 6 * PIECE, PIECE, READ);
 
   wait_asked (f, 6);
   for (guint i = 0; i < 6; i++)
@@ -514,7 +465,7 @@ static void
 test_one_refused_piece_fails_the_whole (VtFs *f, gconstpointer data)
 {
   guint64 nodeid = begin (f);
-  Call call = start_setup (f, nodeid, 0, 4 * PIECE, 0, READ);
+  VtFuseCall call = start_setup (f, nodeid, 0, 4 * PIECE, 0, READ);
 
   wait_asked (f, 4);
   answer (f, 0);
@@ -536,10 +487,10 @@ test_many_places_are_removed_at_once (VtFs *f, gconstpointer data)
     .one = { { 6 * PIECE, PIECE }, { 0, 2 * PIECE }, { 3 * PIECE, PIECE } },
   };
   guint64 nodeid = begin (f);
-  Call call;
+  VtFuseCall call;
 
   map (f, nodeid, 0, 7);
-  call = start (f, f->c, FUSE_REMOVEMAPPING, nodeid, &in, sizeof in);
+  call = vt_fuse_start (f->c, FUSE_REMOVEMAPPING, nodeid, &in, sizeof in);
   wait_asked (f, 11);
   expect_unmap (0, 6);
   expect_unmap (1, 0);
@@ -553,7 +504,7 @@ test_many_places_are_removed_at_once (VtFs *f, gconstpointer data)
 static void
 test_nothing_is_asked_for_what_is_not_mapped (VtFs *f, gconstpointer data)
 {
-  Call call;
+  VtFuseCall call;
 
   begin (f);
   call = start_remove (f, 0, N_PIECES);
@@ -567,7 +518,7 @@ static void
 test_a_refused_unmap_is_an_unmap (VtFs *f, gconstpointer data)
 {
   guint64 nodeid = begin (f);
-  Call call;
+  VtFuseCall call;
 
   map (f, nodeid, 0, 1);
   call = start_remove (f, 0, 1);
@@ -582,7 +533,7 @@ static void
 test_a_place_is_asked_for_by_one_at_a_time (VtFs *f, gconstpointer data)
 {
   guint64 nodeid = begin (f);
-  Call first = start_setup (f, nodeid, 0, PIECE, 0, READ), second;
+  VtFuseCall first = start_setup (f, nodeid, 0, PIECE, 0, READ), second;
 
   wait_asked (f, 1);
   second = start_setup (f, nodeid, 0, PIECE, PIECE, READ);
@@ -686,7 +637,7 @@ test_a_handle_counts_if_there_is_one (VtFs *f, gconstpointer data)
 {
   struct fuse_setupmapping_in in = setup_in (0, PIECE, 0, READ | WRITE);
   guint64 other, nodeid = begin (f);
-  Call call;
+  VtFuseCall call;
 
   g_assert_cmpint (vt_fuse_open (f->c, nodeid, O_RDONLY, &in.fh, NULL), ==, 0);
   g_assert_cmpint (setup (f, nodeid, &in), ==, -EACCES);
@@ -694,7 +645,7 @@ test_a_handle_counts_if_there_is_one (VtFs *f, gconstpointer data)
       vt_fuse_create (f->c, 1, "other", O_RDWR, 0600, &other, &in.fh), ==, 0);
   g_assert_cmpint (setup (f, nodeid, &in), ==, -EBADF);
   expect_silence (f);
-  call = start (f, f->c, FUSE_SETUPMAPPING, other, &in, sizeof in);
+  call = vt_fuse_start_setup (f->c, other, &in);
   wait_asked (f, 1);
   expect_map (0, 0, 0, TRUE);
   answer (f, 0);
@@ -721,7 +672,7 @@ static void
 test_forgotten_files_stay_mapped (VtFs *f, gconstpointer data)
 {
   guint64 nodeid = begin (f);
-  Call call;
+  VtFuseCall call;
 
   map (f, nodeid, 0, 1);
   vt_fuse_forget (f->c, nodeid, 1);
@@ -772,7 +723,7 @@ static void
 test_a_lost_channel_ends_what_waits (VtFs *f, gconstpointer data)
 {
   guint64 nodeid = begin (f);
-  Call first = start_setup (f, nodeid, 0, PIECE, 0, READ), second;
+  VtFuseCall first = start_setup (f, nodeid, 0, PIECE, 0, READ), second;
 
   wait_asked (f, 1);
   second = start_setup (f, nodeid, 0, PIECE, 0, READ);
@@ -801,7 +752,8 @@ static void
 test_a_stop_does_not_wait_for_answers (VtFs *f, gconstpointer data)
 {
   guint64 nodeid = begin (f);
-  Call setup_call = start_setup (f, nodeid, 0, PIECE, 0, READ), remove_call;
+  VtFuseCall setup_call = start_setup (f, nodeid, 0, PIECE, 0, READ),
+             remove_call;
 
   wait_asked (f, 1);
   remove_call = start_remove (f, 0, 1);
@@ -826,7 +778,7 @@ flood (VtFs *f)
 {
   const VdFsDax *dax = &((VdFs *) f->rig->dev)->dax;
   guint n = dax->jobs.length + 400;
-  Call calls[400];
+  VtFuseCall calls[400];
 
   for (guint i = 0; i < G_N_ELEMENTS (calls); i++)
     calls[i] = start_remove (f, 0, 1);
@@ -851,10 +803,10 @@ test_what_waits_is_bounded (VtFs *f, gconstpointer data)
   const VdFsDax *dax = &((VdFs *) f->rig->dev)->dax;
   guint64 nodeid = begin (f);
   struct fuse_setupmapping_in in = setup_in (0, PIECE, 0, READ);
-  Call first = start_setup (f, nodeid, 0, PIECE, 0, READ), second, call;
+  VtFuseCall first = start_setup (f, nodeid, 0, PIECE, 0, READ), second, call;
 
   wait_asked (f, 1);
-  second = start (f, &f->fuse[2], FUSE_SETUPMAPPING, nodeid, &in, sizeof in);
+  second = vt_fuse_start_setup (&f->fuse[2], nodeid, &in);
   while (dax->jobs.length == 0)
     vt_queue_rig_pump_wait (&f->rig->queues);
   while (dax->jobs.length < max)
@@ -869,7 +821,7 @@ test_what_waits_is_bounded (VtFs *f, gconstpointer data)
   expect_unmap (0, 0);
   expect_map (1, 0, 0, FALSE);
   answer_all (f, 0); /* the others are of no interest any more */
-  expect_end (&second, f->rings[2], 0);
+  vt_fuse_end (&f->fuse[2], &second, 0);
   g_assert_cmpuint (dax->jobs.length, ==, 0);
   g_assert_cmpuint (fe.n_asked, ==, 3);
 }
@@ -898,7 +850,7 @@ test_waiting_files_count_as_open (VtFs *f, gconstpointer data)
 {
   guint64 nodeid = begin (f);
   guint before = n_open (f), n_full = 0;
-  Call calls[32];
+  VtFuseCall calls[32];
 
   for (guint i = 0; i < G_N_ELEMENTS (calls); i++)
     calls[i] = start_setup (f, nodeid, 0, PIECE, 0, READ);
@@ -927,7 +879,7 @@ test_a_reset_with_questions_under_way (VtFs *f, gconstpointer data)
 {
   guint64 nodeid = begin (f);
   guint before = n_open (f);
-  Call call;
+  VtFuseCall call;
 
   start_setup (f, nodeid, 0, N_PIECES * PIECE, 0, READ);
   start_remove (f, 0, N_PIECES);
@@ -971,7 +923,7 @@ test_new_memory_does_not_wait_for_answers (VtFs *f, gconstpointer data)
   vd_autofd fd = open (path, O_RDWR | O_CLOEXEC);
   guint64 nodeid = begin (f);
   GThread *thread;
-  Call call;
+  VtFuseCall call;
 
   signal (SIGIO, SIG_IGN);
   /* Somebody of the guest has the file open; and leases are for the owner. */
@@ -996,7 +948,7 @@ test_a_hundred_thousand_mappings (VtFs *f, gconstpointer data)
 {
   const guint n = 100000;
   guint64 nodeid = begin (f);
-  Call call = start_setup (f, nodeid, 0, n * PIECE, 0, READ);
+  VtFuseCall call = start_setup (f, nodeid, 0, n * PIECE, 0, READ);
 
   while (fe.n_asked < n) {
     vt_queue_rig_pump (&f->rig->queues);
@@ -1025,7 +977,7 @@ test_a_guest_with_mappings_does_not_move (VtFs *f, gconstpointer data)
   g_autoptr (GByteArray) state = g_byte_array_new ();
   g_autoptr (GError) error = NULL;
   guint64 nodeid = begin (f);
-  Call call;
+  VtFuseCall call;
 
   map (f, nodeid, 0, 2);
   g_assert_false (vd_fs_save (f->rig->dev, state, &error));
