@@ -97,14 +97,14 @@ vd_fs_handles_add (VdFsHandles *handles, VdFsHandleKind kind, guint64 nodeid,
 }
 
 int
-vd_fs_handles_add_hidden (VdFsHandles *handles, guint64 nodeid, int fd,
-                          VdFsHandle **ret)
+vd_fs_handles_add_hidden (VdFsHandles *handles, VdFsHandleKind kind,
+                          guint64 nodeid, int fd, VdFsHandle **ret)
 {
   guint64 fh;
-  int r = vd_fs_handles_add (handles, VD_FS_FILE, nodeid, NULL, fd, 0, &fh);
+  int r = vd_fs_handles_add (handles, kind, nodeid, NULL, fd, 0, &fh);
 
   if (r == 0)
-    r = vd_fs_handles_get (handles, fh, nodeid, VD_FS_FILE, ret);
+    r = vd_fs_handles_get (handles, fh, nodeid, kind, ret);
   if (r == 0)
     vd_fs_slots_kill (&handles->slots, &(*ret)->slot);
   return r;

@@ -97,8 +97,8 @@ int vd_fs_handles_release (VdFsHandles *handles, guint64 fh, guint64 nodeid,
 /* Makes a handle that has no fh, so that no guest can name it.
  * @fd: (transfer full): closed on failure, too
  * Returns: 0 and the only reference, -ENFILE or -ENOMEM. */
-int vd_fs_handles_add_hidden (VdFsHandles *handles, guint64 nodeid, int fd,
-                              VdFsHandle **ret);
+int vd_fs_handles_add_hidden (VdFsHandles *handles, VdFsHandleKind kind,
+                              guint64 nodeid, int fd, VdFsHandle **ret);
 
 void vd_fs_handles_ref (VdFsHandle *handle); /* which the caller has already */
 

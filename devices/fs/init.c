@@ -38,7 +38,8 @@ vd_fs_init_wanted (const VdFs *fs, guint64 offered)
   if (policy->readdirplus)
     flags |= VD_FUSE_DO_READDIRPLUS | VD_FUSE_READDIRPLUS_AUTO;
   if (policy->lazy_open)
-    flags |= VD_FUSE_NO_OPEN_SUPPORT;
+    flags |= VD_FUSE_NO_OPEN_SUPPORT |
+             (fs->jail.remote ? 0 : VD_FUSE_NO_OPENDIR_SUPPORT);
   /* Data that is valid for ever is not dropped because times have changed. */
   flags |= policy->cache == VD_FS_CACHE_ALWAYS ? VD_FUSE_EXPLICIT_INVAL_DATA
                                                : VD_FUSE_AUTO_INVAL_DATA;

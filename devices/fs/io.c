@@ -303,7 +303,7 @@ transfer_begin (VdFsRequest *req, guint64 fh, guint64 offset, guint32 size)
   if (offset > G_MAXINT64)
     return -EINVAL;
   req->transfer = (VdFsTransfer){ .size = size };
-  return vd_fs_file_get (vd_fs_of (req), req->in.nodeid, fh,
+  return vd_fs_lazy_get (vd_fs_of (req), req->in.nodeid, fh, VD_FS_FILE,
                          &req->transfer.handle);
 }
 

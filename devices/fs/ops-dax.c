@@ -28,7 +28,7 @@ check_handle (VdFs *fs, guint64 nodeid, const VdFuseSetupmappingIn *args)
 
   if (args->fh == VD_FUSE_NO_FH)
     return 0;
-  r = vd_fs_file_get (fs, nodeid, args->fh, &handle);
+  r = vd_fs_lazy_get (fs, nodeid, args->fh, VD_FS_FILE, &handle);
   if (r < 0)
     return r;
   reads_only = (fcntl (handle->fd, F_GETFL) & O_ACCMODE) == O_RDONLY;

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "devices/fs/entry.h"
+#include "devices/fs/lazy.h"
 #include "devices/fs/ops.h"
 #include "vring/iov.h"
 
@@ -41,8 +42,11 @@ vd_fs_op_opendir (VdFsRequest *req, guint64 nodeid)
   VdFs *fs = vd_fs_of (req);
   VdFuseOpenOut out = { 0 };
   VdFsInode *inode;
-  int r = vd_fs_inodes_get (&fs->inodes, nodeid, &inode);
+  int r;
 
+  if ((vd_fs_negotiated (fs) & VD_FUSE_NO_OPENDIR_SUPPORT) != 0)
+    return -ENOSYS; /* and the guest does not ask again: lazy.h */
+  r = vd_fs_inodes_get (&fs->inodes, nodeid, &inode);
   if (r < 0)
     return r;
   r = inode->type == S_IFDIR
@@ -175,17 +179,18 @@ drain (VdFsRequest *req, VdFsInode *dir, gboolean plus, gsize left)
   return written;
 }
 
-/* Returns: bytes written or -errno. */
+/* @fh: of @handle; 0: it has none, and what the buffer has may be of somebody who
+ * began long ago
+ * Returns: bytes written or -errno. */
 static gssize
-list (VdFsRequest *req, VdFsInode *dir, VdFsHandle *handle, guint64 offset,
-      gsize room, gboolean plus)
+list (VdFsRequest *req, VdFsInode *dir, VdFsHandle *handle, guint64 fh,
+      guint64 offset, gsize room, gboolean plus)
 {
   VdFsBench *bench = req->bench;
-  guint64 fh = vd_fs_slot_id (&handle->slot);
   gsize written = 0;
   int r = 0;
 
-  if (bench->dirent_fh != fh || bench->dirent_offset != offset)
+  if (fh == 0 || bench->dirent_fh != fh || bench->dirent_offset != offset)
     r = fill (bench, handle, fh, offset);
   while (r == 0 && bench->dirent_end > 0) {
     written += drain (req, dir, plus, room - written);
@@ -214,12 +219,12 @@ vd_fs_op_readdir (VdFsRequest *req, guint64 nodeid, guint64 fh, guint64 offset,
 
   if (r < 0)
     return r;
-  r = vd_fs_handles_get (&fs->handles, fh, nodeid, VD_FS_DIR, &handle);
+  r = vd_fs_lazy_get (fs, nodeid, fh, VD_FS_DIR, &handle);
   if (r < 0) {
     vd_fs_inodes_put (dir);
     return r;
   }
-  n = list (req, dir, handle, offset, MIN (size, req->room), plus);
+  n = list (req, dir, handle, fh, offset, MIN (size, req->room), plus);
   vd_fs_handles_put (handle);
   vd_fs_inodes_put (dir);
   if (n < 0)

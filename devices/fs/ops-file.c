@@ -17,13 +17,12 @@
  * for a terabyte; a short copy is legal and callers go on. */
 #define COPY_MAX (256u << 20)
 
-/* Gets the handle of a task.  Returns: 0 or -EBADF. */
+/* Gets the handle of a task.  Returns: 0 or -errno. */
 static int
-task_handle (VdFsRequest *req, guint64 nodeid, guint64 fh, guint kinds)
+task_handle (VdFsRequest *req, guint64 nodeid, guint64 fh, VdFsHandleKind kind)
 {
   vd_fs_task_init (req);
-  return vd_fs_handles_get (&vd_fs_of (req)->handles, fh, nodeid, kinds,
-                            &req->task.handle);
+  return vd_fs_lazy_get (vd_fs_of (req), nodeid, fh, kind, &req->task.handle);
 }
 
 static void
@@ -141,7 +140,7 @@ vd_fs_op_lseek (VdFsRequest *req, guint64 nodeid, guint64 fh, guint64 offset,
   VdFsHandle *handle;
   VdFuseLseekOut out;
   off_t at;
-  int r = vd_fs_file_get (vd_fs_of (req), nodeid, fh, &handle);
+  int r = vd_fs_lazy_get (vd_fs_of (req), nodeid, fh, VD_FS_FILE, &handle);
 
   if (r < 0)
     return r;

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "devices/fs/lazy.h"
 #include "devices/fs/ops.h"
 
 typedef struct {
@@ -64,8 +65,9 @@ vd_fs_op_ioctl (VdFsRequest *req, guint64 nodeid, guint64 fh, guint32 number,
     return -EINVAL;
   if (command->changes && fs->policy.read_only)
     return -EROFS;
-  r = vd_fs_handles_get (&fs->handles, fh, nodeid, VD_FS_FILE | VD_FS_DIR,
-                         &handle);
+  r = vd_fs_lazy_get (fs, nodeid, fh, VD_FS_FILE, &handle);
+  if (r == -EBADF)
+    r = vd_fs_lazy_get (fs, nodeid, fh, VD_FS_DIR, &handle);
   if (r < 0)
     return r;
   memcpy (&argument, in, command->in_len);

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <glib/gstdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -75,6 +76,90 @@ test_lazy_files_stay_within_the_budget (VtFs *f, gconstpointer data)
   g_assert_cmpuint (vt_fs_n_fds (), ==, before);
 }
 
+enum { IN_DIR = 500 };
+
+/* Lists what comes behind @offset by one READDIR of @room bytes.
+ * @seen: counts of "f000", "f001", ...
+ * Returns: where the next one begins, or 0 at the end. */
+static guint64
+list_some (VtFs *f, guint64 nodeid, guint64 offset, guint32 room, guint *seen)
+{
+  g_autofree guint8 *bytes = g_malloc (room);
+  gssize n = vt_fuse_readdir (f->c, nodeid, 0, offset, FALSE, bytes, room);
+  guint64 last = 0;
+
+  g_assert_cmpint (n, >=, 0);
+  for (gssize at = 0; at < n;) {
+    const struct fuse_dirent *entry = (const void *) (bytes + at);
+
+    if (entry->name[0] == 'f')
+      seen[g_ascii_strtoull (entry->name + 1, NULL, 10)]++;
+    last = entry->off;
+    at += (gssize) FUSE_DIRENT_SIZE (entry);
+  }
+  return last;
+}
+
+/* Two that list it at the same time, in pieces of different sizes. */
+static void
+test_directories_are_listed_without_being_opened (VtFs *f, gconstpointer data)
+{
+  guint seen[2][IN_DIR] = { 0 };
+  guint64 at[2] = { 0 }, nodeid, file, fh;
+  gboolean ended[2] = { FALSE };
+  g_autofree char *dir = vt_fs_path (f, "d");
+  struct fuse_fsync_in sync = { 0 };
+  guint8 bytes[512];
+
+  g_assert_no_errno (g_mkdir (dir, 0755));
+  for (guint i = 0; i < IN_DIR; i++) {
+    g_autofree char *name = g_strdup_printf ("d/f%03u", i);
+
+    vt_fs_put (f, name, "");
+  }
+  g_assert_cmpint (vt_fuse_lookup (f->c, 1, "d", &nodeid, NULL), ==, 0);
+  g_assert_cmpint (vt_fuse_opendir (f->c, nodeid, &fh), ==, -ENOSYS);
+  while (!ended[0] || !ended[1])
+    for (guint who = 0; who < 2; who++)
+      if (!ended[who]) {
+        at[who] = list_some (f, nodeid, at[who], 300 + who * 700, seen[who]);
+        ended[who] = at[who] == 0;
+      }
+  for (guint i = 0; i < IN_DIR; i++) {
+    g_assert_cmpuint (seen[0][i], ==, 1);
+    g_assert_cmpuint (seen[1][i], ==, 1);
+  }
+  g_assert_cmpint (vt_fuse_call (f->c, FUSE_FSYNCDIR, nodeid, &sync,
+                                 sizeof sync, NULL, 0, NULL, 0),
+                   ==, 0);
+  /* Files are no directories. */
+  g_assert_cmpint (vt_fuse_lookup (f->c, nodeid, "f000", &file, NULL), ==, 0);
+  g_assert_cmpint (vt_fuse_readdir (f->c, file, 0, 0, FALSE, bytes, 512), ==,
+                   -EBADF);
+  g_assert_cmpint (vt_fuse_call (f->c, FUSE_FSYNC, file, &sync, sizeof sync,
+                                 NULL, 0, NULL, 0),
+                   ==, 0);
+}
+
+/* What has come since is in the list of who begins now, though another one has
+ * stopped in the middle. */
+static void
+test_a_list_begins_with_what_is_there (VtFs *f, gconstpointer data)
+{
+  guint seen[IN_DIR] = { 0 };
+  guint64 at = 0;
+
+  vt_fs_put (f, "f000", "");
+  vt_fs_put (f, "f001", "");
+  (void) list_some (f, 1, 0, 64, seen);
+  vt_fs_put (f, "f002", "");
+  memset (seen, 0, sizeof seen);
+  do
+    at = list_some (f, 1, at, 64, seen);
+  while (at != 0);
+  g_assert_cmpuint (seen[0] + seen[1] + seen[2], ==, 3);
+}
+
 /* An old guest, which does not know that it may leave OPEN out. */
 static void
 test_guests_that_must_open_can (VtFs *f, gconstpointer data)
@@ -89,6 +174,8 @@ test_guests_that_must_open_can (VtFs *f, gconstpointer data)
   fh = vt_fs_open (f, "f", O_RDONLY, &nodeid);
   g_assert_cmpint (vt_fuse_read (f->c, nodeid, fh, 0, text, 8), ==, 7);
   g_assert_cmpint (vt_fuse_read (f->c, nodeid, 0, 0, text, 8), ==, -EBADF);
+  g_assert_cmpint (vt_fuse_opendir (f->c, 1, &fh), ==, 0);
+  g_assert_cmpint (vt_fuse_readdir (f->c, 1, 0, 0, FALSE, text, 8), ==, -EBADF);
 }
 
 /* What INIT agrees on by policy. */
@@ -119,6 +206,7 @@ test_policies_are_agreed_on (VtFs *f, gconstpointer data)
   g_assert_cmphex (f->c->flags & FUSE_EXPORT_SUPPORT, ==, 0);
   g_assert_cmphex (f->c->flags & NO_EXPORT, !=, 0);
   g_assert_cmphex (f->c->flags & FUSE_NO_OPEN_SUPPORT, ==, 0);
+  g_assert_cmphex (f->c->flags & FUSE_NO_OPENDIR_SUPPORT, ==, 0);
   vt_fs_put (f, "f", "content");
   g_assert_cmpint (vt_fuse_lookup (f->c, 1, "f", &nodeid, NULL), ==, 0);
   g_assert_cmpint (vt_fuse_open (f->c, nodeid, O_RDONLY, &fh, &flags), ==, 0);
@@ -175,6 +263,8 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
 #define ADD(name, config, func) VT_FS_TEST ("/fs/lazy/" name, &config, func)
   ADD ("read", lazy, test_files_are_read_without_being_opened);
+  ADD ("list", lazy, test_directories_are_listed_without_being_opened);
+  ADD ("list/anew", lazy, test_a_list_begins_with_what_is_there);
   ADD ("budget", lazy, test_lazy_files_stay_within_the_budget);
   ADD ("old", lazy, test_guests_that_must_open_can);
   ADD ("always", always, test_for_ever_means_until_told);
