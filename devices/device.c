@@ -96,6 +96,14 @@ vd_device_open (const VdDeviceOps *ops, const char *id, VdOptions *options,
 }
 
 void
+vd_device_serve (VdDevice *dev, VdMailbox *control)
+{
+  dev->control = control;
+  if (dev->ops->opened != NULL)
+    dev->ops->opened (dev);
+}
+
+void
 vd_device_close (VdDevice *dev)
 {
   VdOptions *options;

@@ -90,10 +90,20 @@ struct VdDeviceOps {
   gboolean (*check) (VdOptions *options, GError **error);
 
   /* Opens what is behind the device, before its socket exists, so that every
-   * mistake of the user is seen at start-up.  May block.  CONTROL.
+   * mistake of the user is seen at start-up.  May block.  CONTROL; or, if
+   * opens_apart is set, any thread: it then adds no source to CONTROL's main
+   * context.
    * @options: checked against keys; the device keeps a reference if it wants
    * Returns: (transfer full): the device, or NULL with @error set */
   VdDevice *(*open) (VdOptions *options, GError **error);
+
+  /* open() may have to wait for somebody else, so that a reload calls it on a
+   * thread of its own. */
+  gboolean opens_apart;
+
+  /* May be NULL: the device is about to be served, and @dev->control is set.
+   * CONTROL. */
+  void (*opened) (VdDevice *dev);
 
   /* Frees @dev, whose queues have all stopped; its config space is freed after
    * this op.  CONTROL. */
@@ -185,11 +195,16 @@ extern const VdDeviceOps *const vd_registry[];
 gboolean
 vd_device_check (const VdDeviceOps *ops, VdOptions *options, GError **error);
 
-/* CONTROL: opens a device of kind @ops after vd_device_check().
+/* CONTROL, or any thread if ops->opens_apart: opens a device of kind @ops after
+ * vd_device_check().
  * @id: (transfer none): outlives the device
  * @options: (transfer none): checked against vd_common_keys and ops->keys */
 VdDevice *vd_device_open (const VdDeviceOps *ops, const char *id,
                           VdOptions *options, GError **error);
+
+/* CONTROL: @dev, just opened, is about to be served.
+ * @control: (transfer none): where its threads post to */
+void vd_device_serve (VdDevice *dev, VdMailbox *control);
 
 /* CONTROL: frees @dev, its pool and its config space; NULL is fine. */
 void vd_device_close (VdDevice *dev);

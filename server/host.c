@@ -20,18 +20,13 @@ struct VdHost {
 };
 
 VdHost *
-vd_host_new (VdDeviceConfig *config, VdMailbox *control,
-             const VdSeccomp *seccomp, GError **error)
+vd_host_new (VdDeviceConfig *config, VdDevice *dev, VdMailbox *control,
+             const VdSeccomp *seccomp)
 {
-  VdDevice *dev =
-      vd_device_open (config->ops, config->id, config->options, error);
-  VdHost *host;
+  VdHost *host = g_new0 (VdHost, 1);
 
-  if (dev == NULL)
-    return NULL;
-  dev->control = control;
   vd_seccomp_confine (seccomp, dev);
-  host = g_new0 (VdHost, 1);
+  vd_device_serve (dev, control);
   host->config = vd_device_config_ref (config);
   host->dev = dev;
   return host;

@@ -13,11 +13,12 @@
 
 typedef struct VdHost VdHost;
 
-/* Opens the device.  @config: (transfer none), a reference is kept
+/* @config: (transfer none), a reference is kept
+ * @dev: (transfer full): its device, just opened
  * @control: (transfer none): where the device's threads post to
  * @seccomp: (transfer none): what its threads are restricted by; outlives it */
-VdHost *vd_host_new (VdDeviceConfig *config, VdMailbox *control,
-                     const VdSeccomp *seccomp, GError **error);
+VdHost *vd_host_new (VdDeviceConfig *config, VdDevice *dev, VdMailbox *control,
+                     const VdSeccomp *seccomp);
 
 /* Opens the socket and waits for front-ends. */
 gboolean vd_host_listen (VdHost *host, GError **error);

@@ -11,6 +11,7 @@
 
 #include "server/host.h"
 #include "server/notify.h"
+#include "server/opening.h"
 #include "server/seccomp-filter.h"
 
 /* What a stuck device may delay the end of the program. */
@@ -21,13 +22,15 @@ struct VdServer {
   GMainLoop *loop;
   VdMailbox *control;
   VdSeccomp *seccomp;
-  GPtrArray *hosts; /* VdHost */
-  guint n_stopping; /* hosts whose sessions have not ended yet */
+  GPtrArray *hosts;    /* VdHost */
+  GPtrArray *openings; /* VdOpening: devices that a reload adds */
+  guint n_stopping;    /* hosts whose sessions have not ended yet */
   gboolean quitting;
   guint mail_source, signal_sources[4];
 };
 
 static gboolean on_quit (gpointer data);
+static void on_opened (VdOpening *opening, gpointer data);
 
 static gboolean
 on_mail (gint fd, GIOCondition condition, gpointer data)
@@ -92,25 +95,107 @@ on_left (gpointer data)
   on_quit (data);
 }
 
+/* @dev: (transfer full) */
 static VdHost *
-open_host (VdServer *server, VdDeviceConfig *config, GError **error)
+host_new (VdServer *server, VdDeviceConfig *config, VdDevice *dev)
 {
-  VdHost *host = vd_host_new (config, server->control, server->seccomp, error);
+  VdHost *host = vd_host_new (config, dev, server->control, server->seccomp);
 
-  if (host != NULL && server->config->once)
+  if (server->config->once)
     vd_host_on_left (host, on_left, server);
   return host;
 }
 
+/* @dev: (transfer full) (nullable): NULL with @error set */
 static gboolean
-add_host (VdServer *server, VdDeviceConfig *config, GError **error)
+add_host (VdServer *server, VdDeviceConfig *config, VdDevice *dev,
+          GError **error)
 {
-  g_autoptr (VdHost) host = open_host (server, config, error);
+  g_autoptr (VdHost) host = NULL;
 
-  if (host == NULL || !vd_host_listen (host, error))
+  if (dev == NULL)
+    return FALSE;
+  host = host_new (server, config, dev);
+  if (!vd_host_listen (host, error))
     return FALSE;
   g_ptr_array_add (server->hosts, g_steal_pointer (&host));
   return TRUE;
+}
+
+static VdDevice *
+open_device (VdDeviceConfig *config, GError **error)
+{
+  return vd_device_open (config->ops, config->id, config->options, error);
+}
+
+static gboolean
+is_opening (const VdServer *server, const char *id)
+{
+  for (guint i = 0; i < server->openings->len; i++)
+    if (strcmp (vd_opening_config (server->openings->pdata[i])->id, id) == 0)
+      return TRUE;
+  return FALSE;
+}
+
+/* Opens a device that is new, or begins to. */
+static gboolean
+begin_host (VdServer *server, VdDeviceConfig *config, GError **error)
+{
+  VdOpening *opening;
+
+  if (!config->ops->opens_apart)
+    return add_host (server, config, open_device (config, error), error);
+  opening = vd_opening_new (config, server->control, on_opened, server, error);
+  if (opening != NULL)
+    g_ptr_array_add (server->openings, opening);
+  return opening != NULL;
+}
+
+static void
+end_reload (VdServer *server)
+{
+  if (server->openings->len > 0)
+    return;
+  g_message ("reloaded: %u devices", server->hosts->len);
+  vd_notify ("READY=1");
+}
+
+/* A device that was opened apart.  The key-files may have been read again
+ * meanwhile, and not want it any more, or not like this. */
+static void
+on_opened (VdOpening *opening, gpointer data)
+{
+  g_autoptr (VdOpening) owned = opening;
+  VdServer *server = data;
+  VdDeviceConfig *config = vd_opening_config (opening), *wanted;
+  g_autoptr (GError) error = NULL;
+  gboolean ok = TRUE;
+
+  g_ptr_array_remove (server->openings, opening);
+  if (server->quitting)
+    return;
+  wanted = vd_server_config_find (server->config, config->id);
+  if (wanted == config)
+    ok = add_host (server, config, vd_opening_take (opening, &error), &error);
+  else if (wanted != NULL) {
+    /* Before the same image is opened once more. */
+    vd_opening_free (g_steal_pointer (&owned));
+    ok = begin_host (server, wanted, &error);
+  }
+  if (!ok)
+    g_warning ("reload: %s", error->message);
+  end_reload (server);
+}
+
+/* Takes a device of the key-files as they are now. */
+static gboolean
+take_config (VdServer *server, VdDeviceConfig *config, GError **error)
+{
+  VdHost *host = find_host (server, config->id);
+
+  if (host != NULL)
+    return vd_host_reload (host, config, error);
+  return is_opening (server, config->id) || begin_host (server, config, error);
 }
 
 /* Takes the key-files as they are now: what cannot be done is told, and the
@@ -131,18 +216,14 @@ on_hangup (gpointer data)
   vd_notify ("RELOADING=1");
   remove_missing (server, config);
   for (guint i = 0; i < config->devices->len; i++) {
-    VdDeviceConfig *device = config->devices->pdata[i];
-    VdHost *host = find_host (server, device->id);
     g_autoptr (GError) local = NULL;
 
-    if (host != NULL ? !vd_host_reload (host, device, &local)
-                     : !add_host (server, device, &local))
+    if (!take_config (server, config->devices->pdata[i], &local))
       g_warning ("reload: %s", local->message);
   }
   vd_server_config_free (server->config);
   server->config = config;
-  g_message ("reloaded: %u devices", server->hosts->len);
-  vd_notify ("READY=1");
+  end_reload (server);
   return G_SOURCE_CONTINUE;
 }
 
@@ -208,11 +289,12 @@ open_all (VdServer *server, GError **error)
   const GPtrArray *devices = server->config->devices;
 
   for (guint i = 0; i < devices->len; i++) {
-    VdHost *host = open_host (server, devices->pdata[i], error);
+    VdDeviceConfig *config = devices->pdata[i];
+    VdDevice *dev = open_device (config, error);
 
-    if (host == NULL)
+    if (dev == NULL)
       return FALSE;
-    g_ptr_array_add (server->hosts, host);
+    g_ptr_array_add (server->hosts, host_new (server, config, dev));
   }
   for (guint i = 0; i < server->hosts->len; i++)
     if (!vd_host_listen (server->hosts->pdata[i], error))
@@ -228,6 +310,7 @@ vd_server_new (VdServerConfig *config, GError **error)
   raise_limits ();
   server->config = config;
   server->hosts = g_ptr_array_new ();
+  server->openings = g_ptr_array_new ();
   server->loop = g_main_loop_new (NULL, FALSE);
   server->seccomp = vd_seccomp_new (config->seccomp, config->registry, error);
   if (server->seccomp == NULL)
@@ -269,8 +352,9 @@ vd_server_free (VdServer *server)
     g_clear_handle_id (&server->signal_sources[i], g_source_remove);
   /* After the time-out of a stop, threads may still use what is theirs: the
    * process ends, and the kernel cleans up. */
-  if (server->n_stopping > 0)
+  if (server->n_stopping > 0 || server->openings->len > 0)
     return;
+  g_ptr_array_unref (server->openings);
   g_ptr_array_set_free_func (server->hosts, (GDestroyNotify) vd_host_free);
   g_ptr_array_unref (server->hosts);
   g_clear_handle_id (&server->mail_source, g_source_remove);

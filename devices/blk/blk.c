@@ -147,12 +147,17 @@ blk_open (VdOptions *options, GError **error)
   open_queues (blk, (guint) vd_options_uint (options, "queues"));
   vd_blk_shape (blk, options);
   take_live_keys (blk, options);
-  vd_blk_watch_size (blk);
   if (blk->cache == VD_CACHE_UNSAFE)
     g_message ("%s: cache=unsafe: flushes of the guest do nothing; a crash of "
                "the host will lose data",
                vd_options_origin (options));
   return &blk->parent;
+}
+
+static void
+blk_opened (VdDevice *dev)
+{
+  vd_blk_watch_size ((VdBlk *) dev);
 }
 
 static void
@@ -354,6 +359,8 @@ const VdDeviceOps vd_blk_ops = {
   },
   .check = vd_blk_check,
   .open = blk_open,
+  .opens_apart = TRUE, /* an NBD server, or the lock of another program */
+  .opened = blk_opened,
   .close = blk_close,
   .reload = blk_reload,
   .start = blk_start,

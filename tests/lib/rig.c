@@ -58,7 +58,7 @@ vt_rig_open (VtGuest *guest, const VdDeviceOps *ops, GError **error, ...)
   rig->dev = dev;
   vt_queue_rig_init (&rig->queues, guest, &ops->queue, dev);
   rig->queues.pool = dev->pool;
-  dev->control = rig->queues.control;
+  vd_device_serve (dev, rig->queues.control);
   dev->services = &services;
   dev->session = rig;
   return rig;
