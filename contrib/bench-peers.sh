@@ -9,8 +9,6 @@
 # into the cache, with the libraries that it needs and their loader, and not
 # installed.
 
-packages_peers=(qemu-storage-daemon:qemu-system-common)
-
 # What the Rust virtiofsd is unpacked from.
 peers_packages=(virtiofsd libc6 libgcc-s1 libcap-ng0 libseccomp2)
 
@@ -59,12 +57,16 @@ peers_fetch_virtiofsd() (
   ./virtiofsd --version >/dev/null
 )
 
-# Installs all peers that this system can have.
+# Installs all peers that this system can have.  qemu-storage-daemon moved from
+# one package to another after Debian 12.
 peers_install() {
-  install_missing "${packages_peers[@]}"
-  peers_virtiofsd >/dev/null && return 0
+  local codename package=qemu-utils
   # shellcheck disable=SC1091
-  if [ "$(. /etc/os-release && echo "$VERSION_CODENAME")" = bookworm ]; then
+  codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+  [ "$codename" != bookworm ] || package=qemu-system-common
+  install_missing "qemu-storage-daemon:$package"
+  peers_virtiofsd >/dev/null && return 0
+  if [ "$codename" = bookworm ]; then
     echo "fetching the Rust virtiofsd of Debian 13"
     peers_fetch_virtiofsd || echo "no Rust virtiofsd: it could not be fetched" >&2
   else

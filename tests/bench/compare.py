@@ -14,6 +14,7 @@ import json
 import mmap
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -216,7 +217,7 @@ def parse():
     parser.add_argument("--tmpfs", default="/dev/shm", help="a folder on tmpfs")
     parser.add_argument("--disk", default="/var/tmp", help="a folder on a disk")
     parser.add_argument("--only", action="append", metavar="TEXT",
-                        help="only rows whose group and name contain this; repeatable")
+                        help="only rows whose group and name contain this, or scale; repeatable")
     parser.add_argument("--list", action="store_true", help="print the rows and end")
     parser.add_argument("--no-scale", action="store_true", help="leave out how cost grows")
     parser.add_argument("--json", type=pathlib.Path, help="write all samples to this file")
@@ -250,6 +251,10 @@ def measure_rows(bench, chosen):
     return results
 
 
+def wants_scale(args):
+    return not args.no_scale and (not args.only or any(text in "scale" for text in args.only))
+
+
 def measure_all(args, chosen):
     with contextlib.ExitStack() as stack:
         folders = {place: pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(
@@ -258,12 +263,13 @@ def measure_all(args, chosen):
         bench = Bench(args, folders)
         begin = time.monotonic()
         results = measure_rows(bench, chosen)
-        scaled = None if args.no_scale or args.only else scale.measure(bench)
+        scaled = scale.measure(bench) if wants_scale(args) else None
         return {"machine": machine.describe(args), "rows": results, "scale": scaled,
                 "seconds": time.monotonic() - begin}
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends back-ends, too
     args = parse()
     chosen = [row for row in rows.all_rows(os.cpu_count())
               if not args.only or any(text in row.id for text in args.only)]

@@ -92,6 +92,8 @@ def print_summary(run):
         print(f"  missed: {row['group']}: {row['name']}: rate "
               f"{ratio_text(said['rate'], row['rate'], 1)}; processor "
               f"{ratio_text(said['cpu'], row['cpu'], -1)}")
+    if run["scale"]:
+        print(scale_tables(run))
     for name, value, target, is_met in (run["scale"] or {}).get("targets", []):
         print(f"  {'met' if is_met else 'missed'}: {name}: {value} (target {target})")
 
