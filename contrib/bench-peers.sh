@@ -35,26 +35,13 @@ END
   chmod +x virtiofsd
 }
 
-# Downloads and unpacks Debian 13's, with package lists of its own.
+# Downloads and unpacks Debian 13's.
 peers_fetch_virtiofsd() (
-  set -euo pipefail
   dir=$(vm_cache)/virtiofsd
-  mirror=$(apt-get indextargets --format '$(SITE)' | awk '/debian/ && !/security/ { print; exit }')
+  vm_unpack_packages "$dir" trixie "${peers_packages[@]}" &&
+    cd "$dir" && peers_write_wrapper && ./virtiofsd --version >/dev/null && return 0
   rm -rf "$dir"
-  mkdir -p "$dir/apt/lists/partial" "$dir/apt/archives/partial"
-  cd "$dir"
-  echo "deb ${mirror:-http://deb.debian.org/debian} trixie main" >apt/sources.list
-  options=(-o "Dir::Etc::sourcelist=$dir/apt/sources.list" -o Dir::Etc::sourceparts=-
-    -o "Dir::State::lists=$dir/apt/lists" -o "Dir::Cache=$dir/apt" -o APT::Sandbox::User=root)
-  { apt-get -q "${options[@]}" update &&
-    apt-get -q "${options[@]}" download "${peers_packages[@]}"; } >apt.log 2>&1 ||
-    { tail -n 5 apt.log >&2; return 1; }
-  for package in ./*.deb; do
-    dpkg-deb -x "$package" .
-  done
-  rm -rf apt ./*.deb
-  peers_write_wrapper
-  ./virtiofsd --version >/dev/null
+  return 1
 )
 
 # Installs all peers that this system can have.  qemu-storage-daemon moved from

@@ -47,6 +47,30 @@ vm_kernel_fetch() (
   echo "$package" >ready
 )
 
+# Downloads packages $3... of Debian's suite $2 and unpacks them into folder $1,
+# which is made anew; with package lists of its own, from the system's mirror.
+vm_unpack_packages() (
+  set -euo pipefail
+  dir=$1 suite=$2
+  shift 2
+  # shellcheck disable=SC1091
+  codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+  mirror=$(apt-get indextargets --format '$(SITE) $(RELEASE)' |
+    awk -v release="$codename" '$2 == release { print $1; exit }')
+  rm -rf "$dir"
+  mkdir -p "$dir/apt/lists/partial" "$dir/apt/archives/partial"
+  cd "$dir"
+  echo "deb ${mirror:-http://deb.debian.org/debian} $suite main" >apt/sources.list
+  options=(-o "Dir::Etc::sourcelist=$dir/apt/sources.list" -o Dir::Etc::sourceparts=-
+    -o "Dir::State::lists=$dir/apt/lists" -o "Dir::Cache=$dir/apt" -o APT::Sandbox::User=root)
+  { apt-get -q "${options[@]}" update &&
+    apt-get -q "${options[@]}" download "$@"; } >apt.log 2>&1 || { tail -n 5 apt.log >&2; return 1; }
+  for package in ./*.deb; do
+    dpkg-deb -x "$package" .
+  done
+  rm -rf apt ./*.deb
+)
+
 # Unpacks ./vmlinuz to ./vmlinux, which starts faster under emulation, where
 # the host has the tool for it; the guest unpacks it otherwise.
 vm_kernel_extract() {

@@ -34,20 +34,8 @@ vm_qemu_fetch() (
   [ "$(. /etc/os-release && echo "$VERSION_CODENAME")" = bookworm ] ||
     { echo "no newer QEMU is known for this system" >&2; return 1; }
   dir=$(vm_cache)/qemu
-  mirror=$(apt-get indextargets --format '$(SITE) $(RELEASE)' | awk '$2 == "bookworm" { print $1; exit }')
-  rm -rf "$dir"
-  mkdir -p "$dir/apt/lists/partial" "$dir/apt/archives/partial"
+  vm_unpack_packages "$dir" bookworm-backports "${vm_qemu_packages[@]}"
   cd "$dir"
-  echo "deb ${mirror:-http://deb.debian.org/debian} bookworm-backports main" >apt/sources.list
-  options=(-o "Dir::Etc::sourcelist=$dir/apt/sources.list" -o Dir::Etc::sourceparts=-
-    -o "Dir::State::lists=$dir/apt/lists" -o "Dir::Cache=$dir/apt" -o APT::Sandbox::User=root)
-  { apt-get -q "${options[@]}" update &&
-    apt-get -q "${options[@]}" download "${vm_qemu_packages[@]}"; } >apt.log 2>&1 ||
-    { tail -n 5 apt.log >&2; return 1; }
-  for package in ./*.deb; do
-    dpkg-deb -x "$package" .
-  done
-  rm -rf apt ./*.deb
   cat >qemu-system-x86_64 <<'END'
 #!/bin/sh
 dir=$(dirname "$(readlink -f "$0")")
