@@ -17,6 +17,11 @@ const VdSyscall vd_blk_calls[] = {
   { .name = "fallocate" },
   { .name = "ioctl", .arg = 1, .mask = G_MAXUINT32, .value = BLKDISCARD },
   { .name = "ioctl", .arg = 1, .mask = G_MAXUINT32, .value = BLKSECDISCARD },
+
+  /* A queue's connection to an NBD server. */
+  { .name = "timerfd_create" },
+  { .name = "eventfd2" },
+  { .name = "shutdown" },
   { 0 },
 };
 

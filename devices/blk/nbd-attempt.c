@@ -31,6 +31,7 @@ struct VdNbdAttempt {
   atomic_int n_refs; /* its owner and its thread */
   int event_fd;
   char *uri;
+  VdMail start_mail;
 
   /* The thread's until event_fd is written. */
   struct nbd_handle *handle;
@@ -100,6 +101,15 @@ run (struct nbd_handle *handle, const char *uri)
   return NULL;
 }
 
+/* @error: NULL if there is a handle */
+static void
+end (VdNbdAttempt *attempt, const char *error)
+{
+  attempt->error = g_strdup (error);
+  eventfd_write (attempt->event_fd, 1);
+  unref (attempt);
+}
+
 static void *
 attempt_thread (void *data)
 {
@@ -109,27 +119,45 @@ attempt_thread (void *data)
       handle != NULL ? run (handle, attempt->uri) : nbd_get_error ();
 
   if (error == NULL)
-    attempt->handle = handle;
-  else {
-    attempt->error = g_strdup (error);
-    nbd_close (handle);
-  }
-  eventfd_write (attempt->event_fd, 1);
-  unref (attempt);
+    attempt->handle = g_steal_pointer (&handle);
+  end (attempt, error);
+  nbd_close (handle);
   return NULL;
 }
 
+/* Returns: 0 or an errno. */
+static int
+start (VdNbdAttempt *attempt)
+{
+  return vd_thread_start (NULL, attempt_thread, attempt);
+}
+
+static void
+run_start (VdMail *mail)
+{
+  VdNbdAttempt *attempt = VD_CONTAINER (mail, VdNbdAttempt, start_mail);
+  int r = start (attempt);
+
+  if (r != 0)
+    end (attempt, g_strerror (r));
+}
+
 VdNbdAttempt *
-vd_nbd_attempt_new (const char *uri, GError **error)
+vd_nbd_attempt_new (const char *uri, VdWorker *starter, GError **error)
 {
   VdNbdAttempt *attempt = g_new0 (VdNbdAttempt, 1);
-  int r;
+  int r = 0;
 
   attempt->uri = g_strdup (uri);
   attempt->n_refs = 2;
   attempt->event_fd = eventfd (0, EFD_CLOEXEC);
-  r = attempt->event_fd < 0 ? errno
-                            : vd_thread_start (NULL, attempt_thread, attempt);
+  attempt->start_mail.run = run_start;
+  if (attempt->event_fd < 0)
+    r = errno;
+  else if (starter != NULL)
+    vd_worker_post (starter, &attempt->start_mail);
+  else
+    r = start (attempt);
   if (r == 0)
     return attempt;
   g_set_error (error, G_IO_ERROR, g_io_error_from_errno (r),

@@ -10,13 +10,19 @@
 
 #include <glib.h>
 
+#include "vring/worker.h"
+
 struct nbd_handle;
 
 typedef struct VdNbdAttempt VdNbdAttempt;
 
 /* Any thread: begins to connect to @uri.
- * Returns: (transfer full): NULL with @error set if there is no thread for it */
-VdNbdAttempt *vd_nbd_attempt_new (const char *uri, GError **error);
+ * @starter: (transfer none) (nullable): whose thread starts the attempt's, which
+ *   is restricted to the system calls of the one that starts it; NULL: this one
+ * Returns: (transfer full): NULL with @error set if there is no descriptor or no
+ * thread for it */
+VdNbdAttempt *
+vd_nbd_attempt_new (const char *uri, VdWorker *starter, GError **error);
 
 /* Any thread: drops the attempt, whether it has ended or not; NULL is fine. */
 void vd_nbd_attempt_free (VdNbdAttempt *attempt);

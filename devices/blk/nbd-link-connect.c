@@ -87,7 +87,8 @@ attempt (VdNbdLink *link)
 {
   g_autoptr (GError) error = NULL;
 
-  link->attempt = vd_nbd_attempt_new (link->setup.uri, &error);
+  link->attempt =
+      vd_nbd_attempt_new (link->setup.uri, link->setup.starter, &error);
   if (link->attempt != NULL) {
     vd_nbd_link_watch (&link->attempted, vd_nbd_attempt_fd (link->attempt),
                        POLLIN);

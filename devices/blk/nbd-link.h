@@ -23,11 +23,12 @@ struct nbd_handle;
 typedef struct VdNbdLink VdNbdLink;
 
 typedef struct {
-  const char *uri; /* outlives the link */
-  const char *id;  /* of the device, for the log */
-  gint64 delay_us; /* the home link's */
-  guint32 align;   /* of offsets and lengths, bytes, a power of two */
-  guint32 max_len; /* of a read or write, bytes, a multiple of align */
+  const char *uri;   /* outlives the link */
+  const char *id;    /* of the device, for the log */
+  VdWorker *starter; /* of vd_nbd_attempt_new() */
+  gint64 delay_us;   /* the home link's */
+  guint32 align;     /* of offsets and lengths, bytes, a power of two */
+  guint32 max_len;   /* of a read or write, bytes, a multiple of align */
 
   /* LINK: whether a new connection is the same disk as before; takes note of
    * its size. */

@@ -285,7 +285,7 @@ vd_nbd_open (const VdImageSetup *setup, VdImage *image, GError **error)
 
   if (!check_uri (setup->name, error))
     return NULL;
-  attempt = vd_nbd_attempt_new (setup->name, error);
+  attempt = vd_nbd_attempt_new (setup->name, NULL, error);
   if (attempt == NULL)
     return NULL;
   nbd = g_new0 (VdNbd, 1);
@@ -329,6 +329,7 @@ vd_nbd_open_port (VdNbd *nbd, VdNbdPort *port, VdWorker *worker)
   *port = (VdNbdPort){ .nbd = nbd, .box = vd_worker_box (worker) };
   if (!(nbd->abilities & CAN_MULTI_CONN))
     return;
+  setup.starter = nbd->worker; /* queues may not connect to anything */
   setup.divert = divert;
   setup.divert_owner = port;
   port->own = vd_nbd_link_new (&setup, worker);

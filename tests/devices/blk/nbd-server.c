@@ -9,6 +9,10 @@
 
 #include "tests/lib/socket.h"
 
+/* A server that was asked to end may wait for idle clients to leave: nbdkit, for
+ * ever. */
+#define PATIENCE_US (2 * G_USEC_PER_SEC)
+
 gboolean
 vt_nbd_server_exists (const char *program)
 {
@@ -112,8 +116,18 @@ vt_nbd_server_start (VtNbdServer *server)
 void
 vt_nbd_server_stop (VtNbdServer *server, int signal_number)
 {
+  gint64 end = g_get_monotonic_time () + PATIENCE_US;
+  pid_t pid;
+
   g_assert_no_errno (kill (server->pid, signal_number));
-  g_assert_no_errno (waitpid (server->pid, NULL, 0));
+  while ((pid = waitpid (server->pid, NULL, WNOHANG)) == 0 &&
+         g_get_monotonic_time () < end)
+    g_usleep (1000);
+  if (pid == 0) {
+    g_assert_no_errno (kill (server->pid, SIGKILL));
+    pid = waitpid (server->pid, NULL, 0);
+  }
+  g_assert_cmpint (pid, ==, server->pid);
   server->pid = 0;
 }
 

@@ -28,7 +28,7 @@ void vt_nbd_server_free (VtNbdServer *server);
 
 /* Starts it and waits until it listens. */
 void vt_nbd_server_start (VtNbdServer *server);
-/* Ends it as @signal_number does. */
+/* Ends it as @signal_number does, or by force. */
 void vt_nbd_server_stop (VtNbdServer *server, int signal_number);
 
 /* Returns: how often the log has a line that matches the regular expression. */
