@@ -45,8 +45,9 @@ struct VdTask {
   struct {
     TAILQ_ENTRY (VdTask) entry; /* of one of the link's lists */
     struct VdNbdLink *link;
-    void *bounce; /* NULL: the guest's own pages */
-    guint32 len;  /* of the command's buffer */
+    void *bounce;  /* NULL: the guest's own pages */
+    guint32 len;   /* of the command's buffer */
+    bool outgrown; /* a connection was given up that knew a shorter disk */
     bool done;
     int error; /* when done: 0 or an errno */
   } nbd;

@@ -76,6 +76,7 @@ void
 vd_nbd_link_adopt (VdNbdLink *link, struct nbd_handle *handle)
 {
   link->handle = handle;
+  link->size = (guint64) MAX (nbd_get_size (handle), 0);
   link->failing = false;
   if (link->told)
     g_message ("%s: image: connected to the server again", link->setup.id);

@@ -54,6 +54,7 @@ struct VdNbdLink {
   VdWorker *worker;
 
   struct nbd_handle *handle; /* NULL: not connected */
+  guint64 size;              /* that this connection knows */
   VdNbdAttempt *attempt;     /* NULL: none under way */
   VdNbdWatch socket, attempted, timer;
   struct VdTaskList waiting, sent, done;
@@ -62,7 +63,8 @@ struct VdNbdLink {
   gint64 next_attempt, deadline, pause; /* microseconds */
   bool failing;                         /* the deadline has passed */
   bool told;                            /* that there is no connection */
-  bool leaving;                         /* the server said that it will go */
+  bool leaving; /* the connection is of no more use: the server said that it
+                 * will go, or it does not know how long the disk is now */
   bool closing;
   bool woken; /* wake is posted */
   VdMail wake;

@@ -138,13 +138,30 @@ is_known (const VdNbdLink *link, VdCallKind kind)
   return true;
 }
 
-/* Returns: FALSE if it has to wait for a buffer. */
+/* An export that has grown has done so for new connections only. */
+static bool
+is_within (const VdNbdLink *link, const VdCall *call)
+{
+  return call->kind == VD_CALL_SYNC || call->offset + call->len <= link->size;
+}
+
+/* Returns: FALSE if it has to wait for a buffer, or for another connection. */
 static bool
 send_task (VdNbdLink *link, VdTask *task)
 {
   void *buffer = NULL;
   gint64 cookie;
 
+  if (!is_within (link, &task->call)) {
+    if (!task->nbd.outgrown) {
+      task->nbd.outgrown = link->leaving = true;
+      return false;
+    }
+    /* Nor does a newer connection know of it. */
+    TAILQ_REMOVE (&link->waiting, task, nbd.entry);
+    vd_nbd_link_end (link, task, EIO);
+    return true;
+  }
   if (vd_nbd_task_has_data (task) &&
       (buffer = choose_buffer (link, task)) == NULL)
     return false;

@@ -191,7 +191,7 @@ vd_nbd_link_submit (VdNbdLink *link, VdTask *task)
 {
   task->nbd.link = link;
   task->nbd.bounce = NULL;
-  task->nbd.done = false;
+  task->nbd.done = task->nbd.outgrown = false;
   if (link->failing) {
     vd_nbd_link_end (link, task, ENOTCONN);
     wake (link);

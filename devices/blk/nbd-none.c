@@ -28,6 +28,19 @@ vd_nbd_size (const VdNbd *nbd)
 }
 
 void
+vd_nbd_watch_size (VdNbd *nbd, VdMailbox *control,
+                   void (*changed) (gpointer data), gpointer data)
+{
+  g_assert_not_reached ();
+}
+
+void
+vd_nbd_ask_size (VdNbd *nbd)
+{
+  g_assert_not_reached ();
+}
+
+void
 vd_nbd_open_port (VdNbd *nbd, VdNbdPort *port, VdWorker *worker)
 {
   g_assert_not_reached ();

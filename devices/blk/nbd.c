@@ -11,6 +11,7 @@
 
 #include "devices/blk/nbd-attempt.h"
 #include "devices/blk/nbd-link.h"
+#include "devices/blk/nbd-size.h"
 
 #define OPEN_MS 12000
 
@@ -33,9 +34,10 @@ enum {
 
 struct VdNbd {
   char *uri, *id;
-  _Atomic guint64 size; /* of the export */
-  const VdImage *image; /* whose size the driver knows */
-  guint abilities;      /* that the disk relies on */
+  _Atomic guint64 size;             /* of the export */
+  _Atomic (VdNbdSizeWatch *) watch; /* NULL: nobody asks for changes */
+  const VdImage *image;             /* whose size the driver knows */
+  guint abilities;                  /* that the disk relies on */
   guint32 align;
   guint32 max_len;
   gint64 delay_us;
@@ -138,6 +140,16 @@ take_abilities (VdNbd *nbd, struct nbd_handle *handle, VdImage *image,
   return TRUE;
 }
 
+static void
+take_size (VdNbd *nbd, guint64 size)
+{
+  guint64 old = atomic_exchange (&nbd->size, size);
+  VdNbdSizeWatch *watch = atomic_load (&nbd->watch);
+
+  if (old != size && watch != NULL)
+    vd_nbd_size_watch_post (watch);
+}
+
 /* A connection that comes later must be able to do what the first one could: the
  * driver was told so. */
 static gboolean
@@ -157,7 +169,7 @@ accept_handle (gpointer owner, struct nbd_handle *handle, GError **error)
     g_set_error_literal (error, G_IO_ERROR, G_IO_ERROR_FAILED,
                          "the export can do less than before");
   else {
-    atomic_store (&nbd->size, (guint64) size);
+    take_size (nbd, (guint64) size);
     return TRUE;
   }
   return FALSE;
@@ -167,6 +179,32 @@ guint64
 vd_nbd_size (const VdNbd *nbd)
 {
   return atomic_load (&nbd->size);
+}
+
+void
+vd_nbd_watch_size (VdNbd *nbd, VdMailbox *control,
+                   void (*changed) (gpointer data), gpointer data)
+{
+  const VdNbdSizeSetup setup = {
+    .uri = nbd->uri,
+    .id = nbd->id,
+    .accept = accept_handle,
+    .owner = nbd,
+    .changed = changed,
+    .data = data,
+  };
+
+  atomic_store (&nbd->watch, vd_nbd_size_watch_new (&setup, control));
+  changed (data); /* it may have been another one before */
+}
+
+void
+vd_nbd_ask_size (VdNbd *nbd)
+{
+  VdNbdSizeWatch *watch = atomic_load (&nbd->watch);
+
+  if (watch != NULL)
+    vd_nbd_size_watch_ask (watch);
 }
 
 /* Calls made elsewhere. */
@@ -313,6 +351,7 @@ vd_nbd_close (VdNbd *nbd)
     vd_worker_post (nbd->worker, &nbd->stop_mail);
     vd_worker_free (nbd->worker);
   }
+  vd_nbd_size_watch_free (atomic_load (&nbd->watch));
   nbd_close (nbd->first);
   g_free (nbd->uri);
   g_free (nbd->id);

@@ -49,6 +49,13 @@ void vd_nbd_close (VdNbd *nbd);
 /* Any thread: bytes, as the server last said. */
 guint64 vd_nbd_size (const VdNbd *nbd);
 
+/* CONTROL: calls @changed now, and soon after a connection was told of another
+ * size.  Once. */
+void vd_nbd_watch_size (VdNbd *nbd, VdMailbox *control,
+                        void (*changed) (gpointer data), gpointer data);
+/* CONTROL: asks the server for the size, which changes, if so, later. */
+void vd_nbd_ask_size (VdNbd *nbd);
+
 /* QUEUE. */
 void vd_nbd_open_port (VdNbd *nbd, VdNbdPort *port, VdWorker *worker);
 void vd_nbd_close_port (VdNbdPort *port);

@@ -39,6 +39,8 @@ vd_blk_reload_size (VdBlk *blk, VdOptions *options, GError **error)
     return FALSE;
   }
   tell_driver (blk);
+  if (blk->image->nbd != NULL)
+    vd_nbd_ask_size (blk->image->nbd);
   return TRUE;
 }
 
@@ -64,7 +66,8 @@ on_changed (gpointer data)
 void
 vd_blk_watch_size (VdBlk *blk)
 {
-  /* A server tells of another size when it is connected to. */
-  if (blk->image->nbd == NULL)
+  if (blk->image->nbd != NULL)
+    vd_nbd_watch_size (blk->image->nbd, blk->parent.control, on_changed, blk);
+  else
     blk->watch = vd_watch_new (blk->image, on_changed, blk);
 }

@@ -110,6 +110,43 @@ test_queues_connect_by_themselves (Fixture *f, gconstpointer data)
   vt_daemon_wait_log (f->daemon, "system calls stopped: 0\n");
 }
 
+static void
+expect_size (Fixture *f, guint64 size)
+{
+  guint64 sectors;
+
+  vt_wait_config_change (f->vm->fe);
+  g_assert_true (vt_get_config (f->vm->fe, 0, &sectors, sizeof sectors));
+  g_assert_cmpuint (GUINT64_FROM_LE (sectors) * SECTOR, ==, size);
+  use_all (f, size / SECTOR - N_RINGS, (guint8) (size >> 20));
+}
+
+/* By those connections, too, that were there before. */
+static void
+test_a_grown_export_is_seen_on_reload (Fixture *f, gconstpointer data)
+{
+  if (f->server == NULL)
+    return;
+  use_all (f, 0, 1);
+  wait_connections (f, 1 + N_RINGS);
+  for (guint n = 2; n < 5; n++) {
+    g_assert_no_errno (truncate (f->path, n * (off_t) SIZE));
+    vt_daemon_reload (f->daemon);
+    expect_size (f, n * SIZE);
+  }
+}
+
+static void
+test_a_grown_export_is_seen_after_a_restart (Fixture *f, gconstpointer data)
+{
+  if (f->server == NULL)
+    return;
+  use_all (f, 0, 1);
+  g_assert_no_errno (truncate (f->path, 2 * (off_t) SIZE));
+  restart (f, SIGKILL);
+  expect_size (f, 2 * SIZE);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -117,5 +154,7 @@ main (int argc, char **argv)
 #define ADD(name, func)                                                        \
   g_test_add ("/nbd/" name, Fixture, NULL, set_up, func, tear_down)
   ADD ("queues", test_queues_connect_by_themselves);
+  ADD ("grown/reload", test_a_grown_export_is_seen_on_reload);
+  ADD ("grown/restart", test_a_grown_export_is_seen_after_a_restart);
   return g_test_run ();
 }
