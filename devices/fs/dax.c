@@ -33,7 +33,8 @@ struct VdFsDaxPiece {
 };
 
 struct VdFsDaxJob {
-  VdMail mail; /* to CONTROL and back */
+  VdMail mail;    /* to CONTROL and back */
+  VdFsJob burial; /* of one that has a file */
   VdFsDax *dax;
 
   /* QUEUE */
@@ -119,10 +120,23 @@ drop_file (VdFsDaxJob *job)
 }
 
 static void
-job_free (VdFsDaxJob *job)
+run_bury (VdFsJob *burial)
 {
+  VdFsDaxJob *job = VD_CONTAINER (burial, VdFsDaxJob, burial);
+
   drop_file (job);
   g_free (job);
+}
+
+/* Closing may take long; CONTROL, least of all, waits for it. */
+static void
+job_free (VdFsDaxJob *job)
+{
+  job->burial.run = run_bury;
+  if (job->fd >= 0)
+    vd_fs_reaper_push (&((VdFs *) job->dax->dev)->reaper, &job->burial);
+  else
+    g_free (job);
 }
 
 static VdFsDaxJob *
@@ -163,6 +177,8 @@ run_answer (VdMail *mail)
   VdFsDaxJob *job = VD_CONTAINER (mail, VdFsDaxJob, mail);
 
   job_unlink (job);
+  if (!vd_fs_may_hang ((VdFs *) job->dax->dev)) /* as RELEASE does */
+    drop_file (job);
   if (job->result < 0)
     vd_fs_reply_error (job->req, job->result);
   else
@@ -174,7 +190,6 @@ run_answer (VdMail *mail)
 static void
 job_end (VdFsDaxJob *job)
 {
-  drop_file (job);
   if (job->req == NULL || !job_take (job)) {
     job_free (job);
     return;
