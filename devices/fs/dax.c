@@ -162,12 +162,13 @@ job_take (VdFsDaxJob *job)
   return !atomic_exchange_explicit (&job->taken, TRUE, memory_order_acq_rel);
 }
 
+/* Takes what stands between @link and @next out of a queue's list. */
 static void
-job_unlink (VdFsDaxJob *job)
+unlink_job (VdFsDaxJob **link, VdFsDaxJob *next)
 {
-  *job->link = job->next;
-  if (job->next != NULL)
-    job->next->link = job->link;
+  *link = next;
+  if (next != NULL)
+    next->link = link;
 }
 
 /* QUEUE */
@@ -176,7 +177,7 @@ run_answer (VdMail *mail)
 {
   VdFsDaxJob *job = VD_CONTAINER (mail, VdFsDaxJob, mail);
 
-  job_unlink (job);
+  unlink_job (job->link, job->next);
   if (!vd_fs_may_hang ((VdFs *) job->dax->dev)) /* as RELEASE does */
     drop_file (job);
   if (job->result < 0)
@@ -439,10 +440,14 @@ void
 vd_fs_dax_drain (VdFsQueue *queue)
 {
   for (VdFsDaxJob *job = queue->dax_jobs, *next; job != NULL; job = next) {
+    VdFsDaxJob **link = job->link;
+    VdFsRequest *req = job->req;
+
     next = job->next;
     if (!job_take (job)) /* its answer is on the way */
       continue;
-    job_unlink (job);
-    vd_fs_reply_error (job->req, -EAGAIN);
+    /* From here on CONTROL may free the job. */
+    unlink_job (link, next);
+    vd_fs_reply_error (req, -EAGAIN);
   }
 }
