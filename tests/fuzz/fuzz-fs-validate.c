@@ -84,6 +84,10 @@ check_valid (const VdFsMessage *message, guint32 len, guint64 room,
   check_within (message, message->args,
                 vd_fs_opcode_args_len (in->opcode, negotiated));
   check_within (message, message->rest, message->rest_len);
+  if (in->opcode == VD_FUSE_REMOVEMAPPING)
+    check_within (message, message->rest,
+                  *(const guint32 *) message->args *
+                      sizeof (VdFuseRemovemappingOne));
   for (guint i = 0; i < opcode->n_names; i++) {
     const char *name = message->names[i];
     gboolean is_path = (opcode->flags & VD_FS_OP_TARGET) != 0 && i == 1;
