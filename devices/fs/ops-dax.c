@@ -87,10 +87,12 @@ static void
 finish_setup (VdFsRequest *req, int res)
 {
   const VdFsTask task = req->task; /* the job takes its place */
-  VdFsDaxRange range;
+  const VdFsDaxRange range = {
+    .first = (guint32) (task.other_offset >> VD_FS_DAX_SHIFT),
+    .n = (guint32) (task.len >> VD_FS_DAX_SHIFT),
+  };
 
   if (res >= 0) {
-    vd_fs_dax_range (&vd_fs_of (req)->dax, task.other_offset, task.len, &range);
     if (vd_fs_dax_prepare (req, &range, 1, res, task.offset,
                            task.mode == O_RDWR)) {
       submit (req);

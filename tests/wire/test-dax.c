@@ -332,7 +332,7 @@ static void
 test_reboots_leave_nothing (Fixture *f, gconstpointer data)
 {
   vd_autofd fd = make_file (f, 'a', PIECE);
-  VtUsage warm;
+  VtUsage warm = { 0 };
 
   for (guint i = 0; i < 50; i++) {
     guint64 nodeid = begin (f, "a");
