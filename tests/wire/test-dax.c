@@ -109,6 +109,12 @@ make_file (Fixture *f, char name, guint64 len)
   return fd;
 }
 
+static void
+put_file (Fixture *f, char name, guint64 len)
+{
+  close (make_file (f, name, len));
+}
+
 /* Mounts, and finds a file. */
 static guint64
 begin (Fixture *f, const char *name)
@@ -121,6 +127,13 @@ begin (Fixture *f, const char *name)
   g_assert_cmpint (vt_fuse_lookup (&f->fuse, 1, name, &nodeid, &attr), ==, 0);
   g_assert_cmphex (attr.flags & FUSE_ATTR_DAX, ==, FUSE_ATTR_DAX);
   return nodeid;
+}
+
+static guint64
+begin_with_a_file (Fixture *f)
+{
+  put_file (f, 'a', PIECE);
+  return begin (f, "a");
 }
 
 static VtFuseCall
@@ -236,8 +249,7 @@ test_stores_reach_the_file (Fixture *f, gconstpointer data)
 static void
 test_a_mapping_outlives_its_file (Fixture *f, gconstpointer data)
 {
-  vd_autofd fd = make_file (f, 'a', PIECE);
-  guint64 nodeid = begin (f, "a");
+  guint64 nodeid = begin_with_a_file (f);
 
   map (f, nodeid, 0, 0, READ);
   g_assert_cmpint (vt_fuse_unlink (&f->fuse, 1, "a"), ==, 0);
@@ -271,9 +283,9 @@ test_thousands_of_mappings_in_any_order (Fixture *f, gconstpointer data)
 {
   char shown[N_PIECES] = { 0 };
   guint64 offsets[N_PIECES] = { 0 }, nodeids[2];
-  vd_autofd a = make_file (f, 'a', 3 * PIECE);
-  vd_autofd b = make_file (f, 'b', 3 * PIECE);
 
+  put_file (f, 'a', 3 * PIECE);
+  put_file (f, 'b', 3 * PIECE);
   nodeids[0] = begin (f, "a");
   g_assert_cmpint (vt_fuse_lookup (&f->fuse, 1, "b", &nodeids[1], NULL), ==, 0);
   for (guint i = 0; i < 3000; i++) {
@@ -307,8 +319,7 @@ test_thousands_of_mappings_in_any_order (Fixture *f, gconstpointer data)
 static void
 test_the_window_is_empty_after_unmounting (Fixture *f, gconstpointer data)
 {
-  vd_autofd fd = make_file (f, 'a', PIECE);
-  guint64 nodeid = begin (f, "a");
+  guint64 nodeid = begin_with_a_file (f);
 
   for (guint i = 0; i < 4; i++)
     map (f, nodeid, 3 * i, 0, READ);
@@ -331,9 +342,9 @@ wait_descriptors (Fixture *f, guint n)
 static void
 test_reboots_leave_nothing (Fixture *f, gconstpointer data)
 {
-  vd_autofd fd = make_file (f, 'a', PIECE);
   VtUsage warm = { 0 };
 
+  put_file (f, 'a', PIECE);
   for (guint i = 0; i < 50; i++) {
     guint64 nodeid = begin (f, "a");
 
@@ -354,12 +365,12 @@ test_reboots_leave_nothing (Fixture *f, gconstpointer data)
 static void
 test_a_front_end_without_regions_has_no_window (Fixture *f, gconstpointer data)
 {
-  vd_autofd fd = make_file (f, 'a', PIECE);
   const guint64 lacking[] = { 0, BIT (VD_PROTOCOL_F_BACKEND_SEND_FD) };
   struct fuse_attr attr;
   VtFuseCall call;
   guint64 nodeid;
 
+  put_file (f, 'a', PIECE);
   for (guint i = 0; i < G_N_ELEMENTS (lacking); i++) {
     leave (f);
     arrive (f, lacking[i]);
@@ -379,8 +390,7 @@ test_a_front_end_without_regions_has_no_window (Fixture *f, gconstpointer data)
 static void
 test_a_silent_front_end_holds_up_nobody (Fixture *f, gconstpointer data)
 {
-  vd_autofd fd = make_file (f, 'a', PIECE);
-  guint64 nodeid = begin (f, "a");
+  guint64 nodeid = begin_with_a_file (f);
   VtFuseCall call = start_setup (f, nodeid, 0, 0, READ);
   VtShmQuestion q = vt_shm_receive (f->machine->fe);
 
@@ -394,9 +404,9 @@ test_a_silent_front_end_holds_up_nobody (Fixture *f, gconstpointer data)
 static void
 test_a_front_end_that_leaves_owes_nothing (Fixture *f, gconstpointer data)
 {
-  vd_autofd fd = make_file (f, 'a', PIECE);
   VtUsage usage = { 0 };
 
+  put_file (f, 'a', PIECE);
   for (guint i = 0; i < 20; i++) {
     guint64 nodeid = begin (f, "a");
 
@@ -418,8 +428,7 @@ test_a_front_end_that_leaves_owes_nothing (Fixture *f, gconstpointer data)
 static void
 test_a_lost_channel_is_an_io_error (Fixture *f, gconstpointer data)
 {
-  vd_autofd fd = make_file (f, 'a', PIECE);
-  guint64 nodeid = begin (f, "a");
+  guint64 nodeid = begin_with_a_file (f);
   VtFuseCall call;
 
   map (f, nodeid, 0, 0, READ);
@@ -437,8 +446,7 @@ test_a_lost_channel_is_an_io_error (Fixture *f, gconstpointer data)
 static void
 test_refusals_and_forged_answers_are_survived (Fixture *f, gconstpointer data)
 {
-  vd_autofd fd = make_file (f, 'a', PIECE);
-  guint64 nodeid = begin (f, "a");
+  guint64 nodeid = begin_with_a_file (f);
   VtFrontend *fe = f->machine->fe;
   const guint64 refusals[] = { 1, G_MAXUINT64, 1ull << 32 };
 
