@@ -53,7 +53,8 @@ typedef struct {
   /* Shows a part of a file in a shared memory region, or takes away what was
    * shown by exactly that id, offset and len (fd is not used).  Front-ends close
    * the back-end channel if asked to map over a mapping, or to unmap what is not
-   * mapped, and forget all mappings only when the connection ends.
+   * mapped, and forget all mappings when the device is reset or the connection
+   * ends.
    * @done: (nullable): called once unless an error is returned, maybe before
    *   this returns
    * Returns: 0; -ENOTCONN: the front-end has no means to; -EINVAL: not within
@@ -131,7 +132,8 @@ struct VdDeviceOps {
   VdWhen (*written) (VdDevice *dev, guint offset, guint len);
 
   /* The front-end knows the device's shared memory regions, and services can
-   * map.  Again when it opens another back-end channel: what it showed stays. */
+   * map.  Again when it opens another back-end channel: what it showed stays; and
+   * after reset(). */
   void (*shm_ready) (VdDevice *dev);
 
   /* Migration, with all queues stopped.  save() appends what the driver's life

@@ -18,6 +18,9 @@
 
 #include "vring/fd.h"
 
+/* More than a front-end can owe. */
+#define ANSWERS_MAX 512
+
 VdHandled
 vd_session_get_config (VdSession *session, GError **error)
 {
@@ -210,28 +213,39 @@ take_answer (VdSession *session, VdMessage *message)
     send_change (session);
 }
 
+/* Returns: whether there was a message. */
 static gboolean
-on_channel (gint fd, GIOCondition condition, gpointer data)
+read_channel (VdSession *session)
 {
-  VdSession *session = data;
   g_autoptr (GError) error = NULL;
   VdMessage message;
 
   vd_message_init (&message);
   switch (vd_connection_read (session->channel, &message, &error)) {
-  case VD_READ_AGAIN: return G_SOURCE_CONTINUE;
-  case VD_READ_MESSAGE:
-    take_answer (session, &message);
-    return session->channel != NULL ? G_SOURCE_CONTINUE : G_SOURCE_REMOVE;
-  case VD_READ_CLOSED:
-    session->channel_input = 0;
-    vd_session_channel_clear (session);
-    return G_SOURCE_REMOVE;
+  case VD_READ_AGAIN: return FALSE;
+  case VD_READ_MESSAGE: take_answer (session, &message); return TRUE;
+  case VD_READ_CLOSED: vd_session_channel_clear (session); return FALSE;
   case VD_READ_ERROR: break;
   }
-  session->channel_input = 0;
   channel_lost (session, error->message);
-  return G_SOURCE_REMOVE;
+  return FALSE;
+}
+
+static gboolean
+on_channel (gint fd, GIOCondition condition, gpointer data)
+{
+  VdSession *session = data;
+
+  read_channel (session);
+  return session->channel != NULL ? G_SOURCE_CONTINUE : G_SOURCE_REMOVE;
+}
+
+void
+vd_session_channel_catch_up (VdSession *session)
+{
+  for (guint i = 0; i < ANSWERS_MAX && session->channel != NULL; i++)
+    if (!read_channel (session))
+      break;
 }
 
 void

@@ -221,6 +221,8 @@ VdHandled vd_session_get_config (VdSession *session, GError **error);
 VdHandled vd_session_set_config (VdSession *session, GError **error);
 VdHandled vd_session_set_channel (VdSession *session, GError **error);
 void vd_session_channel_clear (VdSession *session);
+/* Takes the answers that came before the message which is handled now. */
+void vd_session_channel_catch_up (VdSession *session);
 /* Sends a message without an answer; if that fails the channel is closed. */
 void vd_session_channel_send (VdSession *session, guint32 request,
                               const void *payload, gsize size);

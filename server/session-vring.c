@@ -230,8 +230,11 @@ finish_reset (VdSession *session, GError **error)
     /* Without ENABLE messages rings are never disabled. */
     vring->enabled = !((session->features >> VD_F_PROTOCOL_FEATURES) & 1);
   }
+  /* What was answered before is gone with the reset, and what will be is not. */
+  vd_session_channel_catch_up (session);
   if (dev->ops->reset != NULL)
     dev->ops->reset (dev);
+  vd_session_shmem_ready (session); /* what was shown is gone */
   return VD_DONE;
 }
 

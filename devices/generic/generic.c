@@ -370,8 +370,7 @@ generic_reset (VdDevice *dev)
 
   vd_pages_reset (self->pages, &dev->config);
   vd_queue_menu_reset (self->menu);
-  if (dev->services == NULL)
-    vd_shm_files_hide (self->shm);
+  vd_shm_files_hide (self->shm);
 }
 
 static void

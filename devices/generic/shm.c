@@ -258,7 +258,8 @@ void
 vd_shm_files_hide (VdShmFiles *files)
 {
   for (guint i = 0; i < VD_SHM_REGIONS; i++)
-    files->items[i].state = HIDDEN;
+    if (files->items[i].state != ASKED) /* the answer will tell */
+      files->items[i].state = HIDDEN;
 }
 
 void

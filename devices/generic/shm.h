@@ -33,7 +33,7 @@ void vd_shm_files_take (VdShmFiles *files, VdShmFiles *next, VdDevice *dev);
 
 /* Shows all files to @dev's front-end, which has told that it is ready. */
 void vd_shm_files_show (VdShmFiles *files, VdDevice *dev);
-/* The front-end left. */
+/* The front-end left, or was told to reset the device, and shows nothing. */
 void vd_shm_files_hide (VdShmFiles *files);
 
 /* A line for each region. */

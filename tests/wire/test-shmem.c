@@ -192,6 +192,23 @@ test_each_front_end_is_shown_them (Fixture *f, gconstpointer data)
   }
 }
 
+/* Front-ends forget them then, as the specification says. */
+static void
+test_they_are_shown_again_after_a_reset (Fixture *f, gconstpointer data)
+{
+  g_assert_true (vt_set_protocol_features (
+      f->fe, f->fe->protocol_features | BIT (VD_PROTOCOL_F_RESET_DEVICE)));
+  g_assert_true (vt_set_backend_req_fd (f->fe));
+  ask_regions (f->fe);
+  show_both (f->fe, 0);
+  for (guint i = 0; i < 2; i++) {
+    g_assert_true (vt_reset_device (f->fe));
+    show_both (f->fe, 0);
+  }
+  vt_barrier (f->fe);
+  g_assert_false (vt_wait_readable (f->fe->channel, 0));
+}
+
 static void
 test_without_acks_nothing_is_awaited (Fixture *f, gconstpointer data)
 {
@@ -348,6 +365,7 @@ main (int argc, char **argv)
   ADD ("channel-first", test_files_are_shown_once_the_regions_are_known);
   ADD ("channel-last", test_files_are_shown_once_there_is_a_channel);
   ADD ("again", test_each_front_end_is_shown_them);
+  ADD ("reset", test_they_are_shown_again_after_a_reset);
   ADD ("no-acks", test_without_acks_nothing_is_awaited);
   ADD ("refused", test_a_refusal_is_told_and_nothing_else_fails);
   ADD ("unanswered", test_unanswered_questions_end_with_the_channel);
