@@ -34,6 +34,7 @@ const VdSyscall vd_fs_calls[] = {
   { .name = "statx" },
   { .name = "statfs" },
   { .name = "fstatfs" },
+  { .name = "access" },
   { .name = "faccessat" },
   { .name = "faccessat2" },
   { .name = "fchmod" },

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
+#include <linux/fs.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/devices/fs/fuse-client.h"
 #include "tests/lib/blk.h"
 #include "tests/lib/machine.h"
 
@@ -358,6 +360,127 @@ test_reload_opens_devices_inside (Fixture *f, gconstpointer data)
   use_devices (f);
 }
 
+/* Asks for what no function of the client does.  Which of these the host's file
+ * system has does not matter: the daemon's log says what was stopped. */
+static void
+ask_more (VtFuse *fuse, guint64 nodeid, guint64 fh)
+{
+  struct fuse_ioctl_in ioctl = { .fh = fh, .cmd = FS_IOC_GETFLAGS };
+  struct fuse_fallocate_in allocate = { .fh = fh, .length = 4096 };
+  struct fuse_lseek_in seek = { .fh = fh, .whence = SEEK_HOLE };
+  struct fuse_fsync_in sync = { .fh = fh };
+  struct fuse_syncfs_in syncfs = { 0 };
+  struct fuse_access_in access = { .mask = R_OK };
+  struct fuse_lk_in lock = { .fh = fh, .owner = 1, .lk.type = F_WRLCK };
+  struct fuse_copy_file_range_in copy = {
+    .fh_in = fh,
+    .nodeid_out = nodeid,
+    .fh_out = fh,
+    .off_out = 8192,
+    .len = 4,
+  };
+  struct fuse_create_in create = { .flags = O_RDWR, .mode = S_IFREG | 0600 };
+  guint8 out[512];
+  const struct {
+    guint32 opcode;
+    const void *args;
+    gsize len;
+  } calls[] = {
+    { FUSE_FALLOCATE, &allocate, sizeof allocate },
+    { FUSE_LSEEK, &seek, sizeof seek },
+    { FUSE_FSYNC, &sync, sizeof sync },
+    { FUSE_SYNCFS, &syncfs, sizeof syncfs },
+    { FUSE_ACCESS, &access, sizeof access },
+    { FUSE_COPY_FILE_RANGE, &copy, sizeof copy },
+    { FUSE_SETLK, &lock, sizeof lock },
+    { FUSE_GETLK, &lock, sizeof lock },
+    { FUSE_STATFS, NULL, 0 },
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (calls); i++)
+    g_assert_cmpint (vt_fuse_call (fuse, calls[i].opcode, nodeid, calls[i].args,
+                                   calls[i].len, NULL, 0, out, sizeof out),
+                     >=, 0);
+  lock.lk_flags = FUSE_LK_FLOCK;
+  g_assert_cmpint (vt_fuse_call (fuse, FUSE_SETLK, nodeid, &lock, sizeof lock,
+                                 NULL, 0, NULL, 0),
+                   ==, 0);
+  ioctl.out_size = sizeof (int);
+  (void) vt_fuse_call (fuse, FUSE_IOCTL, nodeid, &ioctl, sizeof ioctl, NULL, 0,
+                       out, sizeof out);
+  (void) vt_fuse_call (fuse, 51 /* TMPFILE */, 1, &create, sizeof create, "/",
+                       2, out, sizeof out);
+}
+
+static void
+ask_for_everything (VtFuse *fuse)
+{
+  struct fuse_setattr_in set = {
+    .valid = FATTR_MODE | FATTR_UID | FATTR_GID | FATTR_SIZE | FATTR_ATIME_NOW,
+    .mode = 0640,
+    .uid = getuid (),
+    .gid = getgid (),
+    .size = 2,
+  };
+  guint64 nodeid, fh, dir, other;
+  guint8 bytes[4096];
+
+  g_assert_cmpint (vt_fuse_init (fuse, 0), ==, 0);
+  fuse->uid = fuse->gid = getuid () == 0 ? 1000 : 0; /* another one, or not */
+  (void) vt_fuse_create (fuse, 1, "mine", O_RDWR, 0644, &other, &fh);
+  fuse->uid = fuse->gid = 0;
+  g_assert_cmpint (vt_fuse_create (fuse, 1, "f", O_RDWR, 0644, &nodeid, &fh),
+                   ==, 0);
+  g_assert_cmpint (vt_fuse_write (fuse, nodeid, fh, 0, "content", 7), ==, 7);
+  g_assert_cmpint (vt_fuse_read (fuse, nodeid, fh, 0, bytes, 7), ==, 7);
+  ask_more (fuse, nodeid, fh);
+  g_assert_cmpint (vt_fuse_setattr (fuse, nodeid, &set, NULL), ==, 0);
+  (void) vt_fuse_setxattr (fuse, nodeid, "user.a", "b", 1, 0);
+  (void) vt_fuse_getxattr (fuse, nodeid, "user.a", bytes, sizeof bytes);
+  (void) vt_fuse_listxattr (fuse, nodeid, (char *) bytes, sizeof bytes);
+  (void) vt_fuse_removexattr (fuse, nodeid, "user.a");
+  g_assert_cmpint (vt_fuse_mkdir (fuse, 1, "d", 0755, &dir), ==, 0);
+  g_assert_cmpint (vt_fuse_mknod (fuse, dir, "p", S_IFIFO | 0644, 0, &other),
+                   ==, 0);
+  g_assert_cmpint (vt_fuse_symlink (fuse, dir, "s", "target", &other), ==, 0);
+  g_assert_cmpint (vt_fuse_readlink (fuse, other, (char *) bytes), ==, 6);
+  g_assert_cmpint (vt_fuse_link (fuse, nodeid, dir, "l"), ==, 0);
+  g_assert_cmpint (vt_fuse_rename (fuse, dir, "l", 1, "m", 0), ==, 0);
+  g_assert_cmpint (vt_fuse_unlink (fuse, 1, "m"), ==, 0);
+  g_assert_cmpint (vt_fuse_release (fuse, nodeid, fh), ==, 0);
+  g_assert_cmpint (vt_fuse_opendir (fuse, dir, &fh), ==, 0);
+  g_assert_cmpint (
+      vt_fuse_readdir (fuse, dir, fh, 0, TRUE, bytes, sizeof bytes), >, 0);
+  g_assert_cmpint (vt_fuse_destroy (fuse), ==, 0);
+}
+
+/* All that a guest can ask of a shared directory is in its list, in threads of
+ * queues and in those of the pool; tear_down() looks into the log. */
+static void
+test_shared_directories_do_all_they_can (Fixture *f, gconstpointer data)
+{
+  static const char *const ids[] = { "here", "abroad" };
+
+  for (guint i = 0; i < 2; i++) {
+    g_autofree char *share = vt_daemon_path (f->daemon, ids[i]);
+    g_autoptr (VtMachine) machine =
+        vt_machine_new (VT_ORDER_QEMU_11, VT_RING_INDIRECT, 2, 64);
+    VtFuse fuse;
+
+    g_assert_no_errno (g_mkdir (share, 0777));
+    g_assert_no_errno (g_chmod (share, 0777));
+    vt_daemon_add (f->daemon, ids[i], "fs", "source", share, "xattr", "yes",
+                   "ioctl", "yes", "locks", "all", "fd-budget", "16", "offload",
+                   i == 0 ? "never" : "always", NULL);
+    vt_daemon_reload (f->daemon);
+    vt_daemon_wait_log (f->daemon, i == 0 ? "reloaded: 3" : "reloaded: 4");
+    vt_fuse_init_client (&fuse, machine->rings[1]);
+    vt_machine_connect (machine, f->daemon, ids[i], 0);
+    vt_machine_start (machine);
+    ask_for_everything (&fuse);
+  }
+}
+
 static void
 add_test (const char *name, const char *mode,
           void (*run) (Fixture *f, gconstpointer data))
@@ -378,6 +501,7 @@ main (int argc, char **argv)
   add_test ("clone3", NULL, test_clone3_is_unknown);
   add_test ("kill", "kill", test_kill_ends_the_process_with_a_line);
   add_test ("log", "log", test_log_lets_it_be_made);
+  add_test ("everything", NULL, test_shared_directories_do_all_they_can);
   add_test ("reload", NULL, test_reload_opens_devices_inside);
   return g_test_run ();
 }
