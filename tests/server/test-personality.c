@@ -355,6 +355,65 @@ test_all_options_are_understood (void)
   g_assert_cmpuint (n_options, >, 30);
 }
 
+/* What "virtiofsd --help" of Debian 13 lists, version 1.13.2. */
+static void
+test_the_options_of_version_1_13_are_known (void)
+{
+  static const char *const options[] = {
+    "--shared-dir",
+    "--tag",
+    "--socket",
+    "--socket-path",
+    "--socket-group",
+    "--fd",
+    "--xattr",
+    "--posix-acl",
+    "--xattrmap",
+    "--sandbox",
+    "--readonly",
+    "--seccomp",
+    "--cache",
+    "--announce-submounts",
+    "--allow-mmap",
+    "--no-announce-submounts",
+    "--writeback",
+    "--inode-file-handles",
+    "--modcaps",
+    "--no-readdirplus",
+    "--log-level",
+    "--allow-direct-io",
+    "--syslog",
+    "--print-capabilities",
+    "--rlimit-nofile",
+    "--no-killpriv-v2",
+    "--killpriv-v2",
+    "--security-label",
+    "--uid-map",
+    "--gid-map",
+    "--translate-uid",
+    "--translate-gid",
+    "--migration-mode",
+    "--preserve-noatime",
+    "--thread-pool-size",
+    "--migration-on-error",
+    "--migration-verify-handles",
+    "--migration-confirm-paths",
+    "-d",
+    "-f",
+    "--help",
+    "--version",
+  };
+  g_autoptr (VdPersonality) help = translated ("--help");
+
+  for (guint i = 0; i < G_N_ELEMENTS (options); i++) {
+    g_autofree char *pattern =
+        g_strdup_printf ("(^|[ ,])%s([ ,=[\\n]|$)", options[i]);
+
+    if (!g_regex_match_simple (pattern, help->text, G_REGEX_MULTILINE, 0))
+      g_error ("%s is not in our --help", options[i]);
+  }
+}
+
 /* libvirt reads the file, scripts the option. */
 static void
 test_the_json_file_has_the_capabilities (void)
@@ -395,6 +454,7 @@ main (int argc, char **argv)
   ADD (levels_of_the_log);
   ADD (mistakes_name_the_option);
   ADD (all_options_are_understood);
+  ADD (the_options_of_version_1_13_are_known);
   ADD (the_json_file_has_the_capabilities);
 #undef ADD
   return g_test_run ();

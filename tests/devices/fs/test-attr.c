@@ -5,7 +5,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/fs.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -380,6 +382,78 @@ test_the_umask_is_applied_for_the_guest (VtFs *f, gconstpointer data)
   g_assert_cmpuint (out.attr.mode & 07777, ==, 0777);
 }
 
+static const VtFsConfig with_ioctl = { .keys = { "ioctl", "yes" } };
+
+static gssize
+run_ioctl (VtFs *f, guint64 nodeid, struct fuse_ioctl_in in, const int *value,
+           int *ret)
+{
+  struct {
+    struct fuse_ioctl_out out;
+    int value;
+  } reply = { 0 };
+  gssize n;
+
+  in.in_size = value != NULL ? sizeof *value : 0;
+  in.out_size = ret != NULL ? sizeof *ret : 0;
+  n = vt_fuse_call (f->c, FUSE_IOCTL, nodeid, &in, sizeof in, value, in.in_size,
+                    &reply, sizeof reply.out + in.out_size);
+  if (n >= 0 && ret != NULL)
+    *ret = reply.value;
+  return n;
+}
+
+/* Flags of files pass in both directions; nothing else reaches the host. */
+static void
+test_flags_of_files_pass (VtFs *f, gconstpointer data)
+{
+  struct fuse_ioctl_in in = { .cmd = FS_IOC_GETFLAGS };
+  int flags, host = 0, fd;
+  guint64 nodeid;
+
+  vt_fs_put (f, "f", "");
+  in.fh = vt_fs_open (f, "f", O_RDWR, &nodeid);
+  if (run_ioctl (f, nodeid, in, NULL, &flags) == -ENOTTY) {
+    g_test_skip ("the temporary directory has no flags of files");
+    return;
+  }
+  flags |= FS_NODUMP_FL;
+  in.cmd = FS_IOC_SETFLAGS;
+  g_assert_cmpint (run_ioctl (f, nodeid, in, &flags, NULL), >=, 0);
+  {
+    g_autofree char *path = vt_fs_path (f, "f");
+
+    fd = open (path, O_RDONLY | O_CLOEXEC);
+    g_assert_no_errno (ioctl (fd, FS_IOC_GETFLAGS, &host));
+    close (fd);
+  }
+  g_assert_cmpint (host & FS_NODUMP_FL, !=, 0);
+  in.cmd = FS_IOC_GETFLAGS;
+  flags = 0;
+  g_assert_cmpint (run_ioctl (f, nodeid, in, NULL, &flags), >=, 0);
+  g_assert_cmphex (flags, ==, host);
+  in.flags = FUSE_IOCTL_UNRESTRICTED;
+  g_assert_cmpint (run_ioctl (f, nodeid, in, NULL, &flags), ==, -ENOTTY);
+  in.flags = 0;
+  in.cmd = FIBMAP;
+  g_assert_cmpint (run_ioctl (f, nodeid, in, &flags, &flags), ==, -ENOTTY);
+  in.cmd = FS_IOC_GETFLAGS;
+  in.fh++;
+  g_assert_cmpint (run_ioctl (f, nodeid, in, NULL, &flags), ==, -EBADF);
+}
+
+static void
+test_without_the_key_there_are_no_flags (VtFs *f, gconstpointer data)
+{
+  struct fuse_ioctl_in in = { .cmd = FS_IOC_GETFLAGS };
+  guint64 nodeid;
+  int flags;
+
+  vt_fs_put (f, "f", "");
+  in.fh = vt_fs_open (f, "f", O_RDWR, &nodeid);
+  g_assert_cmpint (run_ioctl (f, nodeid, in, NULL, &flags), ==, -ENOSYS);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -397,6 +471,8 @@ main (int argc, char **argv)
   ADD ("statx", test_the_birth_time_is_told);
   ADD ("statfs", test_the_file_system_is_described);
   ADD ("access", test_access_follows_the_mode);
+  ADD_WITH ("flags", with_ioctl, test_flags_of_files_pass);
+  ADD ("flags/off", test_without_the_key_there_are_no_flags);
   ADD ("set-id", test_truncating_kills_set_id_when_asked);
   ADD_WITH ("acl", with_xattr, test_acls_come_with_their_three_flags);
   ADD_WITH ("acl/never", without_acl, test_acls_come_with_their_three_flags);
