@@ -60,6 +60,7 @@ typedef struct {
   VdFsOffload offload;
   guint locks;          /* VdFsLockKinds */
   gboolean lazy_open;   /* lazy.h; read-only exports */
+  guint32 max_write;    /* bytes */
   gboolean readdirplus; /* lists come with attributes */
   gboolean direct_io;   /* O_DIRECT of the guest bypasses our page cache, too */
   gboolean noatime;     /* O_NOATIME of the guest counts */

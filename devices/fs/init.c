@@ -11,7 +11,6 @@
 
 #include "devices/fs/ops.h"
 
-#define MAX_WRITE      (1u << 20) /* bytes; one more page is for the headers */
 #define PAGE           4096u
 #define PAGES_OLD      32u /* of one request, without MAX_PAGES */
 #define MAX_BACKGROUND G_MAXUINT16
@@ -71,11 +70,12 @@ vd_fs_init_wanted (const VdFs *fs, guint64 offered)
 }
 
 static VdFuseInitOut
-init_out (const VdFuseInitIn *in, guint64 flags)
+init_out (const VdFs *fs, const VdFuseInitIn *in, guint64 flags)
 {
-  guint32 pages =
-      (flags & VD_FUSE_MAX_PAGES) != 0 ? MAX_WRITE / PAGE : PAGES_OLD;
+  guint32 pages = fs->policy.max_write / PAGE;
 
+  if ((flags & VD_FUSE_MAX_PAGES) == 0)
+    pages = MIN (pages, PAGES_OLD);
   return (VdFuseInitOut){
     .major = VD_FUSE_MAJOR,
     .minor = MIN (in->minor, VD_FUSE_MINOR),
@@ -102,7 +102,7 @@ vd_fs_op_init (VdFsRequest *req)
   memcpy (&in, req->message->args,
           MIN (sizeof in, req->message->len - sizeof req->in));
   if (in.major > VD_FUSE_MAJOR) { /* it asks again, in our version */
-    out = init_out (&in, 0);
+    out = init_out (fs, &in, 0);
     vd_fs_reply (req, &out, MIN (sizeof out, req->room));
     return 0;
   }
@@ -117,7 +117,7 @@ vd_fs_op_init (VdFsRequest *req)
   if (fs->policy.label == VD_FS_ALWAYS && (flags & VD_FUSE_SECURITY_CTX) == 0)
     return -EOPNOTSUPP;
   vd_fs_session (fs, flags | VD_FS_READY);
-  out = init_out (&in, flags);
+  out = init_out (fs, &in, flags);
   vd_fs_reply (req, &out, MIN (sizeof out, req->room));
   return 0;
 }

@@ -120,6 +120,14 @@ const VdKey vd_fs_keys[] = {
     .help = "lazy: spare the guest a request for opening and one for closing a "
             "file, with read-only=yes",
     .choices = open_choices },
+  { .name = "max-write",
+    .type = VD_KEY_SIZE,
+    .fallback = "1M",
+    .help = "bytes of the largest READ and WRITE, rounded down to pages of 4k; "
+            "more than 1M needs fs.fuse.max_pages_limit in the guest, and a "
+            "queue with more entries than a request has pages",
+    .min = 4 << 10,
+    .max = 16 << 20 },
   { .name = "readdirplus",
     .type = VD_KEY_BOOL,
     .fallback = "yes",
@@ -233,6 +241,7 @@ vd_fs_policy (const VdOptions *options)
   return (VdFsPolicy){
     .cache = cache,
     .lazy_open = choice (options, "open", open_choices) == 1,
+    .max_write = (guint32) vd_options_uint (options, "max-write"),
     .readdirplus = vd_options_bool (options, "readdirplus"),
     .direct_io = vd_options_bool (options, "direct-io"),
     .noatime = vd_options_bool (options, "preserve-noatime"),

@@ -110,6 +110,46 @@ test_the_largest_request_passes (VtFs *f, gconstpointer data)
   g_assert_cmpmem (back, VT_FUSE_DATA_MAX, bytes, VT_FUSE_DATA_MAX);
 }
 
+static const VtFsConfig large_writes = { .keys = { "max-write", "4M" } };
+
+/* More than the client has room for. */
+static void
+test_a_request_of_four_mebibytes_passes (VtFs *f, gconstpointer data)
+{
+  enum { LEN = 4 << 20 };
+  struct {
+    struct fuse_in_header in;
+    struct fuse_write_in write;
+  } *request = vt_guest_alloc (f->guest, sizeof *request + LEN, 8);
+  struct {
+    struct fuse_out_header out;
+    struct fuse_write_out write;
+  } *reply = vt_guest_alloc (f->guest, sizeof *reply, 8);
+  VtBuf bufs[] = { { request, sizeof *request + LEN, FALSE },
+                   { reply, sizeof *reply, TRUE } };
+  g_autofree guint8 *bytes = pattern (LEN, 3);
+  g_autofree char *path = vt_fs_path (f, "f");
+  g_autofree char *content = NULL;
+  gsize len;
+
+  memset (request, 0, sizeof *request);
+  g_assert_cmpint (vt_fuse_create (f->c, 1, "f", O_RDWR, 0600,
+                                   &request->in.nodeid, &request->write.fh),
+                   ==, 0);
+  request->in.len = sizeof *request + LEN;
+  request->in.opcode = FUSE_WRITE;
+  request->in.unique = 1;
+  request->write.size = LEN;
+  memcpy (request + 1, bytes, LEN);
+  g_assert_true (vt_ring_add (f->c->ring, bufs, 2, request));
+  vt_ring_kick (f->c->ring);
+  g_assert_true (vt_ring_take (f->c->ring, NULL) == request);
+  g_assert_cmpint (reply->out.error, ==, 0);
+  g_assert_cmpuint (reply->write.size, ==, LEN);
+  g_assert_true (g_file_get_contents (path, &content, &len, NULL));
+  g_assert_cmpmem (content, len, bytes, LEN);
+}
+
 static void
 test_reading_ends_with_the_file (VtFs *f, gconstpointer data)
 {
@@ -504,6 +544,7 @@ main (int argc, char **argv)
   ADD ("split", test_split_buffers_carry_the_same_bytes);
   ADD ("scattered", test_scattered_headers_are_put_together);
   ADD ("largest", test_the_largest_request_passes);
+  ADD_WITH ("large", large_writes, test_a_request_of_four_mebibytes_passes);
   ADD ("end", test_reading_ends_with_the_file);
   ADD ("holes", test_holes_read_as_zeros);
   ADD ("cold", test_cold_data_is_read_too);

@@ -70,6 +70,22 @@ test_init_offers_what_the_guest_knows (VtFs *f, gconstpointer data)
   g_assert_cmpuint (out.max_write, ==, 32 * 4096);
 }
 
+static const VtFsConfig small_writes = { .keys = { "max-write", "70000" } };
+static const VtFsConfig large_writes = { .keys = { "max-write", "4M" } };
+
+static void
+test_init_has_the_largest_request (VtFs *f, gconstpointer data)
+{
+  gboolean large = data == &large_writes;
+  struct fuse_init_out out;
+
+  g_assert_cmpint (init_with (f, 7, 36, FUSE_MAX_PAGES, &out), ==, sizeof out);
+  g_assert_cmpuint (out.max_write, ==, large ? 4 << 20 : 17 * 4096);
+  g_assert_cmpuint (out.max_pages, ==, large ? 1024 : 17);
+  g_assert_cmpint (init_with (f, 7, 31, 0, &out), ==, sizeof out);
+  g_assert_cmpuint (out.max_write, ==, large ? 32 * 4096 : 17 * 4096);
+}
+
 static void
 test_init_of_an_old_guest_is_short (VtFs *f, gconstpointer data)
 {
@@ -329,6 +345,8 @@ main (int argc, char **argv)
             test_other_versions_are_negotiated_or_refused);
   ADD_WITH ("init/before", no_init, test_nothing_is_served_before_init);
   ADD ("init/plain", test_options_turn_flags_on);
+  ADD_WITH ("init/small", small_writes, test_init_has_the_largest_request);
+  ADD_WITH ("init/large", large_writes, test_init_has_the_largest_request);
   ADD_WITH ("init/writeback", writeback, test_options_turn_flags_on);
   ADD_WITH ("init/submounts", no_submounts, test_options_turn_flags_on);
   ADD_WITH ("init/acl", acl_always, test_acls_that_must_be_fail_without);
