@@ -39,7 +39,8 @@ vd_fs_caller (const VdFsRequest *req, guint32 umask, VdFsCaller *ret)
   return 0;
 }
 
-/* Looks up what @name in @parent is now, and answers with it. */
+/* Looks up what @name in @parent is now, and answers with it.
+ * @known: vd_fs_inodes_expect(), or what is certain */
 static int
 reply_entry (VdFsRequest *req, VdFsInode *parent, const char *name,
              gboolean known)
@@ -50,7 +51,8 @@ reply_entry (VdFsRequest *req, VdFsInode *parent, const char *name,
 
   if (r < 0)
     return r;
-  vd_fs_inodes_set_expected (&fs->inodes, vd_fs_inode_nodeid (parent), name);
+  if (!known)
+    vd_fs_inodes_set_expected (&fs->inodes, vd_fs_inode_nodeid (parent), name);
   vd_fs_reply (req, &entry, sizeof entry);
   return 0;
 }
@@ -58,7 +60,8 @@ reply_entry (VdFsRequest *req, VdFsInode *parent, const char *name,
 /* ENOENT that the guest may remember.  Next time the name alone is looked at:
  * for what is not there, that is cheaper than opening it. */
 static int
-reply_negative (VdFsRequest *req, guint64 parent, const char *name)
+reply_negative (VdFsRequest *req, guint64 parent, const char *name,
+                gboolean known)
 {
   const VdFsTimeout *timeout = &vd_fs_of (req)->policy.negative;
   VdFuseEntryOut entry = {
@@ -66,7 +69,8 @@ reply_negative (VdFsRequest *req, guint64 parent, const char *name)
     .entry_valid_nsec = timeout->ns,
   };
 
-  vd_fs_inodes_set_expected (&vd_fs_of (req)->inodes, parent, name);
+  if (!known)
+    vd_fs_inodes_set_expected (&vd_fs_of (req)->inodes, parent, name);
   if (timeout->s == 0 && timeout->ns == 0)
     return -ENOENT;
   vd_fs_reply (req, &entry, sizeof entry);
@@ -102,6 +106,7 @@ int
 vd_fs_op_lookup (VdFsRequest *req, guint64 parent, const char *name)
 {
   VdFs *fs = vd_fs_of (req);
+  gboolean known = FALSE;
   VdFsInode *inode;
   int r = vd_fs_inodes_get (&fs->inodes, parent, &inode);
 
@@ -109,11 +114,12 @@ vd_fs_op_lookup (VdFsRequest *req, guint64 parent, const char *name)
     return r;
   if (strcmp (name, ".") == 0 || strcmp (name, "..") == 0)
     r = lookup_dots (req, inode, name);
-  else
-    r = reply_entry (req, inode, name,
-                     vd_fs_inodes_expect (&fs->inodes, parent, name));
+  else {
+    known = vd_fs_inodes_expect (&fs->inodes, parent, name);
+    r = reply_entry (req, inode, name, known);
+  }
   vd_fs_inodes_put (inode);
-  return r == -ENOENT ? reply_negative (req, parent, name) : r;
+  return r == -ENOENT ? reply_negative (req, parent, name, known) : r;
 }
 
 /* What the making of a new name does as the caller. */
