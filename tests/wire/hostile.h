@@ -13,6 +13,7 @@
 
 #include "tests/lib/blk.h"
 #include "tests/lib/daemon.h"
+#include "tests/lib/desc.h"
 
 #define VT_ATTACK_QUEUES 4   /* rings of the victim */
 #define VT_ATTACK_RING   128 /* entries of attack->ring */
@@ -97,3 +98,16 @@ void vt_attack_run_uncalled (VtRing *ring, VtBlkRequest *request);
 
 /* Waits until a request came back or the ring broke. */
 void vt_attack_wait_settled (VtAttack *attack);
+
+/* The started ring breaks by that chain. */
+void
+vt_attack_expect_chain_breaks (VtAttack *attack, const VtDesc *descs, guint n);
+/* The same with an indirect table of @n entries, said to be @len bytes.
+ * @flags: more flags of the descriptor that names it */
+void vt_attack_expect_table_breaks (VtAttack *attack, const VtDesc *descs,
+                                    guint n, guint32 len, guint16 flags);
+
+/* Returns: the address of a zeroed page of guest memory. */
+guint64 vt_attack_page (VtAttack *attack);
+/* Returns: the address behind guest memory. */
+guint64 vt_attack_memory_end (VtAttack *attack);

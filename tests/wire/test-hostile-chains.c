@@ -7,7 +7,7 @@
  * format.  A rule that is broken breaks that ring and nothing else (virtio 1.3,
  * 2.7 and 2.8).
  */
-#include "tests/wire/hostile-desc.h"
+#include "tests/wire/hostile.h"
 
 #define NEXT     VRING_DESC_F_NEXT
 #define WRITE    VRING_DESC_F_WRITE

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
-#include "tests/wire/hostile-desc.h"
+#include "tests/wire/hostile.h"
 #include "vring/fd.h"
 
 #define NEXT     VRING_DESC_F_NEXT

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * hostile-desc.h - descriptors that a guest writes by hand, in a ring of either
- * format
+ * desc.h - descriptors that a driver writes by hand, in a ring of either format
  */
 #pragma once
 
-#include "tests/wire/hostile.h"
+#include "tests/lib/ring.h"
 
 #define VT_DESC_AVAIL (1u << VRING_PACKED_DESC_F_AVAIL)
 #define VT_DESC_USED  (1u << VRING_PACKED_DESC_F_USED)
@@ -30,19 +29,6 @@ vt_desc_write_next (VtRing *ring, guint i, const VtDesc *desc, guint16 lie);
 /* Shows the device a chain: descriptors from 0 on, or the next ones of a packed
  * ring, the first one last. */
 void vt_desc_submit (VtRing *ring, const VtDesc *descs, guint n);
-
-/* The started ring breaks by that chain. */
-void
-vt_attack_expect_chain_breaks (VtAttack *attack, const VtDesc *descs, guint n);
-/* The same with an indirect table of @n entries, said to be @len bytes.
- * @flags: more flags of the descriptor that names it */
-void vt_attack_expect_table_breaks (VtAttack *attack, const VtDesc *descs,
-                                    guint n, guint32 len, guint16 flags);
-
-/* Returns: the address of a zeroed page of guest memory. */
-guint64 vt_attack_page (VtAttack *attack);
-/* Returns: the address behind guest memory. */
-guint64 vt_attack_memory_end (VtAttack *attack);
 
 static inline gboolean
 vt_ring_is_packed (const VtRing *ring)
