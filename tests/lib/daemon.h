@@ -26,7 +26,13 @@ typedef struct {
   gboolean makes_bad_calls; /* that a filter of system calls stops */
 } VtDaemon;
 
-/* What a process holds on to. */
+/* How many mappings may come and go: threads leave stacks and heaps for the
+ * next. */
+#define VT_MAPS_SLACK 24
+
+/* What a process holds on to.  With a sanitizer, which maps more and more for
+ * itself, n_maps counts mappings of files only; guest memory and rings of
+ * io_uring are among them. */
 typedef struct {
   guint n_fds, n_threads, n_maps;
 } VtUsage;

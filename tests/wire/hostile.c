@@ -13,15 +13,6 @@
 #define GUEST_SIZE (4 << 20)
 #define SECTOR     512
 
-/* Threads keep stacks and heaps for the next thread, so that the number of
- * mappings swings a little, and sanitizers map more and more at first; those of
- * guests' memory must not. */
-#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
-#define MAPS_SLACK 500
-#else
-#define MAPS_SLACK 24
-#endif
-
 #define BIT(n) (1ull << (n))
 
 /* What attackers ack: a disk's own bits, and rings with INDIRECT_DESC and
@@ -203,7 +194,7 @@ world_start (void)
   world.n_guest_maps = count_guest_maps ();
   use_victim (); /* what is allocated once and kept may be */
   g_assert_cmpuint (world.usage.n_fds, >, 0);
-  world.usage.n_maps += MAPS_SLACK;
+  world.usage.n_maps += VT_MAPS_SLACK;
   world.usage.n_threads += THREADS_SLACK;
   vt_daemon_wait_usage (world.daemon, world.usage);
 }

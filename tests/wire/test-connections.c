@@ -17,11 +17,9 @@
 #endif
 
 #if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
-#define SLOWER     20  /* how much slower a daemon with sanitizers may be */
-#define MAPS_SLACK 500 /* mappings that they may make in a while */
+#define SLOWER 20 /* how much slower a daemon with sanitizers may be */
 #else
-#define SLOWER     1
-#define MAPS_SLACK 24 /* stacks and heaps that threads leave for the next */
+#define SLOWER 1
 #endif
 
 typedef struct {
@@ -210,7 +208,7 @@ test_hundred_guests_leave_nothing_behind (Fixture *f, gconstpointer data)
   for (guint i = 0; i < VT_N_ORDERS; i++) /* what is kept is made now */
     live_with_all (f, i);
   usage = vt_daemon_usage (f->daemon);
-  usage.n_maps += MAPS_SLACK;
+  usage.n_maps += VT_MAPS_SLACK;
   for (guint i = 0; i < 100; i++)
     live_with_all (f, i);
   vt_daemon_wait_usage (f->daemon, usage);

@@ -506,7 +506,7 @@ test_death_of_a_guest_with_requests_in_flight (VtSlowDisk *f,
   vt_machine_start (next);
   vt_slow_disk_ask_id (next->rings[0]);
   vt_machine_disconnect (next);
-  before.n_maps += 24; /* stacks and heaps of threads are kept */
+  before.n_maps += VT_MAPS_SLACK;
   before.n_threads += 8;
   vt_daemon_wait_usage (f->daemon, before);
 }

@@ -24,12 +24,6 @@
 #define RING    64u
 #define N_DISKS 3
 
-/* Threads and sanitizers keep some mappings; those of guests' memory go. */
-#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
-#define MAPS_SLACK 500
-#else
-#define MAPS_SLACK 24
-#endif
 #define STALL_MS 100 /* in which nothing must happen */
 
 #define BIT(n)   (1ull << (n))
@@ -130,7 +124,7 @@ set_up (Fixture *f, gconstpointer data)
   vt_daemon_start (f->daemon);
   start_other (f);
   f->usage = vt_daemon_usage (f->daemon);
-  f->usage.n_maps += MAPS_SLACK;
+  f->usage.n_maps += VT_MAPS_SLACK;
   f->usage.n_threads += 8; /* a device's idle threads stay for some seconds */
   f->guest = vt_guest_new (MEMORY);
   f->ring = vt_ring_new (f->guest, 0, RING, 0);
