@@ -73,7 +73,7 @@ migration_is() {
 leaves() {
   rm -f "$work/$2.migration"
   spawn "$2" -incoming "unix:$work/$2.migration"
-  within 20 test -S "$work/$2.migration"
+  within 20 listens "$work/$2.migration"
   tell "$1" "migrate -d unix:$work/$2.migration"
 }
 

@@ -140,6 +140,12 @@ within() {
   done
 }
 
+# Says whether a server accepts connections at path $1: the socket is
+# there a moment earlier.
+listens() {
+  grep -q "^[^ ]* [^ ]* [^ ]* 00010000 .* $1\$" /proc/net/unix
+}
+
 # Says whether process $1 runs; one that nobody has waited for does not, once
 # its last thread, which may still hold its files, has ended.
 process_alive() {

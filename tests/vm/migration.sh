@@ -65,12 +65,6 @@ migration_reaches() {
   within "$3" migration_is "$1" "$2" || { tail -n 30 "$work/$1.says"; return 1; }
 }
 
-# Says whether a server accepts connections at path $1: it is there a moment
-# earlier.
-listens() {
-  grep -q "^[^ ]* [^ ]* [^ ]* 00010000 .* $1\$" /proc/net/unix
-}
-
 # Starts to move the guest from host $1 to host $2, whose QEMU waits for it.
 migration_begins() {
   within 20 listens "$work/$2.migration"
