@@ -9,8 +9,10 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -55,6 +57,16 @@ make_files (const char *dir, guint n)
   }
 }
 
+/* A hundred thousand files are made in no time where no disk is involved.  The
+ * mount is seen by this process and its daemons, and ends with them. */
+static void
+mount_memory (const char *dir)
+{
+  if (unshare (CLONE_NEWNS) == 0 &&
+      mount (NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) == 0)
+    (void) mount ("none", dir, "tmpfs", 0, "nr_inodes=0");
+}
+
 /* @data: how many files the share has */
 static void
 set_up (Fixture *f, gconstpointer data)
@@ -63,6 +75,7 @@ set_up (Fixture *f, gconstpointer data)
   f->target = vt_daemon_new ();
   f->share = vt_daemon_path (f->source, "share");
   g_assert_no_errno (mkdir (f->share, 0755));
+  mount_memory (f->share);
   make_files (f->share, GPOINTER_TO_UINT (data));
   start_daemon (f->source, f->share);
   start_daemon (f->target, f->share);
@@ -76,6 +89,7 @@ tear_down (Fixture *f, gconstpointer data)
 {
   vt_frontend_free (f->toy);
   vt_machine_free (f->machine);
+  umount2 (f->share, MNT_DETACH); /* if it is a mount */
   for (guint i = 0; i < 2; i++) {
     VtDaemon *daemon = i == 0 ? f->target : f->source;
 
