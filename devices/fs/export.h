@@ -32,6 +32,14 @@ typedef enum {
   VD_FS_OFFLOAD_NEVER,
 } VdFsOffload;
 
+/* Whether the guest's close() is told to the host. */
+typedef enum {
+  VD_FS_FLUSH_AUTO, /* to a file system of another machine, which may answer with
+                     * the error of an earlier write */
+  VD_FS_FLUSH_ALWAYS,
+  VD_FS_FLUSH_NEVER,
+} VdFsFlush;
+
 /* Whether to offer what not every guest and every host can. */
 typedef enum {
   VD_FS_NEVER,
@@ -58,6 +66,7 @@ typedef struct {
 typedef struct {
   VdFsCache cache;
   VdFsOffload offload;
+  VdFsFlush flush;
   guint locks;          /* VdFsLockKinds */
   gboolean lazy_open;   /* lazy.h; read-only exports */
   guint32 max_write;    /* bytes */

@@ -76,7 +76,7 @@ open_export (VdFs *fs, VdOptions *options, GError **error)
   vd_fs_reaper_init (&fs->reaper);
   vd_fs_locks_init (&fs->locks);
   vd_fs_dax_init (&fs->dax, &fs->parent,
-                  vd_options_uint (options, "dax-window"));
+                  vd_options_uint (options, "dax-size"));
   pthread_mutex_init (&fs->init_lock, NULL);
   pthread_mutex_init (&fs->bench_lock, NULL);
   return TRUE;
@@ -269,7 +269,7 @@ fs_dump (VdDevice *dev, GString *text)
   g_string_append_printf (text, "kept without descriptor: by %s\n",
                           vd_fs_pins_how (&fs->inodes.pins));
   if (fs->dax.n_pieces > 0)
-    g_string_append_printf (text, "dax-window: %u of %u pieces mapped\n",
+    g_string_append_printf (text, "dax-size: %u of %u pieces mapped\n",
                             vd_fs_dax_n_mapped (&fs->dax), fs->dax.n_pieces);
   if (n_lost > 0)
     g_string_append_printf (text, "not found after migration: %u\n", n_lost);

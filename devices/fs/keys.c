@@ -24,6 +24,9 @@ static const char *const open_choices[] = { "normal", "lazy", NULL };
 static const char *const offload_choices[] = { "auto", "always", "never",
                                                NULL };
 
+/* By VdFsFlush. */
+static const char *const flush_choices[] = { "auto", "always", "never", NULL };
+
 static const char *const migration_choices[] = { "find-paths", "file-handles",
                                                  NULL };
 static const char *const on_error_choices[] = { "guest-error", "abort", NULL };
@@ -159,6 +162,13 @@ const VdKey vd_fs_keys[] = {
     .help = "run requests in threads of their own, so that one which hangs "
             "delays no other; auto: where a network file system is involved",
     .choices = offload_choices },
+  { .name = "flush",
+    .type = VD_KEY_ENUM,
+    .fallback = "auto",
+    .help = "tell the host of each close() of the guest, which costs a message "
+            "and tells errors of earlier writes; auto: where a network file "
+            "system is involved",
+    .choices = flush_choices },
   { .name = "jail",
     .type = VD_KEY_ENUM,
     .fallback = "auto",
@@ -172,7 +182,7 @@ const VdKey vd_fs_keys[] = {
     .help = "the kernel keeps the export's threads from opening anything else; "
             "auto: if it can",
     .choices = offer_choices },
-  { .name = "dax-window",
+  { .name = "dax-size",
     .type = VD_KEY_SIZE,
     .fallback = "0",
     .help = "memory of the guest in which it can map files instead of reading "
@@ -248,6 +258,7 @@ vd_fs_policy (const VdOptions *options)
     .locks = choice (options, "locks", locks_choices),
     .ioctl = vd_options_bool (options, "ioctl"),
     .offload = choice (options, "offload", offload_choices),
+    .flush = choice (options, "flush", flush_choices),
     .acl = choice (options, "posix-acl", offer_choices),
     .label = choice (options, "security-label", offer_choices),
     .landlock = choice (options, "landlock", offer_choices),
@@ -338,8 +349,8 @@ vd_fs_keys_check (VdOptions *options, GError **error)
                           "change: add read-only=yes");
     return FALSE;
   }
-  if (vd_options_uint (options, "dax-window") % VD_FS_DAX_PIECE != 0) {
-    vd_options_set_error (options, "dax-window", error,
+  if (vd_options_uint (options, "dax-size") % VD_FS_DAX_PIECE != 0) {
+    vd_options_set_error (options, "dax-size", error,
                           "not a multiple of 2M, the size of a mapping");
     return FALSE;
   }

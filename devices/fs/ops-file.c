@@ -44,6 +44,14 @@ work_flush (VdFsRequest *req)
   return copy < 0 || close (copy) < 0 ? -errno : 0;
 }
 
+static gboolean
+closes_count (VdFs *fs)
+{
+  return fs->policy.flush == VD_FS_FLUSH_ALWAYS ||
+         (fs->policy.flush == VD_FS_FLUSH_AUTO &&
+          vd_fs_pins_may_hang (&fs->inodes.pins));
+}
+
 int
 vd_fs_op_flush (VdFsRequest *req, guint64 nodeid, guint64 fh,
                 guint64 lock_owner)
@@ -54,14 +62,14 @@ vd_fs_op_flush (VdFsRequest *req, guint64 nodeid, guint64 fh,
 
   /* A local file system has nothing to say, and after this the guest no longer
    * asks at every close. */
-  if (!posix && !vd_fs_pins_may_hang (&fs->inodes.pins))
+  if (!posix && !closes_count (fs))
     return -ENOSYS;
   r = task_handle (req, nodeid, fh, VD_FS_FILE);
   if (r < 0)
     return r;
   if (posix) /* as POSIX has it, whatever else the process has open */
     vd_fs_locks_drop_owner (&fs->locks, nodeid, lock_owner);
-  if (!vd_fs_pins_may_hang (&fs->inodes.pins)) {
+  if (!closes_count (fs)) {
     vd_fs_handles_put (req->task.handle);
     vd_fs_reply (req, NULL, 0);
     return 0;

@@ -69,7 +69,7 @@ set_up (Fixture *f, gconstpointer data)
   f->machine = vt_machine_new (VT_ORDER_QEMU_11,
                                VT_RING_EVENT_IDX | VT_RING_INDIRECT, 2, 64);
   vt_fuse_init_client (&f->fuse, f->machine->rings[1]);
-  vt_daemon_add (f->daemon, "share", "fs", "source", f->share, "dax-window",
+  vt_daemon_add (f->daemon, "share", "fs", "source", f->share, "dax-size",
                  "32M", NULL);
   vt_daemon_start (f->daemon);
   arrive (f, SHMEM);

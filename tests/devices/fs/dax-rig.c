@@ -8,11 +8,11 @@
 #include "devices/fs/export.h"
 #include "vring/fd.h"
 
-const VtFsConfig vt_dax_window = { .keys = { "dax-window", "16M" },
+const VtFsConfig vt_dax_window = { .keys = { "dax-size", "16M" },
                                    .no_init = TRUE,
                                    .n_queues = 2 };
 const VtFsConfig vt_dax_locked = {
-  .keys = { "dax-window", "16M", "read-only", "yes" }, .no_init = TRUE
+  .keys = { "dax-size", "16M", "read-only", "yes" }, .no_init = TRUE
 };
 
 VtDaxFrontend vt_dax_fe;

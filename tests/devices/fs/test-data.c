@@ -404,6 +404,41 @@ seek (VtFs *f, guint64 nodeid, guint64 fh, guint64 offset, guint32 whence)
   return n < 0 ? n : (gint64) out.offset;
 }
 
+static int
+flush_file (VtFs *f, guint64 nodeid, guint64 fh)
+{
+  struct fuse_flush_in in = { .fh = fh };
+
+  return vt_fuse_call (f->c, FUSE_FLUSH, nodeid, &in, sizeof in, NULL, 0, NULL,
+                       0);
+}
+
+/* The guest does not ask again then. */
+static void
+test_closes_of_local_files_are_not_told (VtFs *f, gconstpointer data)
+{
+  guint64 nodeid, fh;
+
+  vt_fs_put (f, "f", "content");
+  fh = vt_fs_open (f, "f", O_RDWR, &nodeid);
+  g_assert_cmpint (flush_file (f, nodeid, fh), ==, -ENOSYS);
+}
+
+static const VtFsConfig flush_always = { .keys = { "flush", "always" } };
+static const VtFsConfig flush_never = { .keys = { "flush", "never" } };
+
+static void
+test_closes_are_told_if_wanted (VtFs *f, gconstpointer data)
+{
+  guint64 nodeid, fh;
+
+  vt_fs_put (f, "f", "content");
+  fh = vt_fs_open (f, "f", O_RDWR, &nodeid);
+  g_assert_cmpint (flush_file (f, nodeid, fh), ==, 0);
+  g_assert_cmpint (flush_file (f, nodeid, fh), ==, 0);
+  g_assert_cmpint (flush_file (f, nodeid, fh + 1), ==, -EBADF);
+}
+
 static void
 test_space_is_allocated_and_punched (VtFs *f, gconstpointer data)
 {
@@ -559,6 +594,10 @@ main (int argc, char **argv)
   ADD_WITH ("read-only", read_only, test_a_read_only_export_is_not_written);
   ADD ("sync", test_syncing_answers);
   ADD_WITH ("sync/poll", poll_only, test_syncing_answers);
+  ADD ("flush/auto", test_closes_of_local_files_are_not_told);
+  ADD_WITH ("flush/never", flush_never,
+            test_closes_of_local_files_are_not_told);
+  ADD_WITH ("flush/always", flush_always, test_closes_are_told_if_wanted);
   ADD ("space", test_space_is_allocated_and_punched);
   ADD ("copy", test_ranges_are_copied_between_files);
   ADD_WITH ("two-queues", two_queues, test_two_queues_work_at_once);

@@ -13,10 +13,10 @@
 #include "tests/devices/fs/dax-rig.h"
 #include "vring/fd.h"
 
-static const VtFsConfig huge = { .keys = { "dax-window", "200G" },
+static const VtFsConfig huge = { .keys = { "dax-size", "200G" },
                                  .no_init = TRUE };
 static const VtFsConfig few = {
-  .keys = { "dax-window", "16M", "fd-budget", "16" }, .no_init = TRUE
+  .keys = { "dax-size", "16M", "fd-budget", "16" }, .no_init = TRUE
 };
 
 /* The ends of things. */

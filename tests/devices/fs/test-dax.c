@@ -16,7 +16,7 @@
 #include "tests/devices/fs/dax-rig.h"
 
 static const VtFsConfig large_only = {
-  .keys = { "dax-window", "16M", "dax-min-size", "4k" }, .no_init = TRUE
+  .keys = { "dax-size", "16M", "dax-min-size", "4k" }, .no_init = TRUE
 };
 static const VtFsConfig none = { .no_init = TRUE };
 
@@ -418,9 +418,9 @@ test_a_window_consists_of_pieces (VtFs *f, gconstpointer data)
     g_autoptr (GError) error = NULL;
 
     g_assert_null (vt_rig_open (f->guest, &vd_fs_ops, &error, "source", f->dir,
-                                "dax-window", bad[i], NULL));
+                                "dax-size", bad[i], NULL));
     g_assert_error (error, VD_OPTIONS_ERROR, VD_OPTIONS_ERROR_BAD_VALUE);
-    g_assert_nonnull (strstr (error->message, "dax-window="));
+    g_assert_nonnull (strstr (error->message, "dax-size="));
   }
 }
 
