@@ -32,6 +32,13 @@ const VdKey vd_common_keys[] = {
     .help = "entries of the largest queue accepted, a power of two",
     .min = 1,
     .max = VD_QUEUE_SIZE_MAX },
+  { .name = "busy-poll",
+    .type = VD_KEY_UINT,
+    .fallback = "200",
+    .help = "microseconds that a queue's thread looks for requests before it "
+            "sleeps, as long as they come so soon; 0: never",
+    .min = 0,
+    .max = 1000000 },
   { .name = "in-band-notifications",
     .type = VD_KEY_BOOL,
     .fallback = "no",

@@ -51,11 +51,16 @@ struct VdWorker {
   const VdWaitOps *ops;
   bool mail_armed, ending;
   VdQueue *queues;
-  guint n_polled;   /* queues without a kick descriptor */
-  guint n_polls;    /* vd_worker_poll() under way */
-  VdMail *canceled; /* epoll: of those, by VdOp.mail */
-  guint64 sleep_ns; /* until the next look at those */
-  guint64 wake_ns;  /* vd_worker_wake_after(): the moment; 0: none */
+  guint n_polled;          /* queues without a kick descriptor */
+  guint n_polls;           /* vd_worker_poll() under way */
+  VdMail *canceled;        /* epoll: of those, by VdOp.mail */
+  guint64 sleep_ns;        /* until the next look at those */
+  atomic_uint spin_max_ns; /* vd_worker_set_spin(); written by any thread */
+  guint64 spin_ns;         /* how long it pays now to look before a sleep */
+  guint64 idle_ns;         /* since when nothing came; 0: it is busy */
+  gint spin_score;         /* looks that paid, less those that did not */
+  guint spin_rest;         /* sleeps without a look to come */
+  guint64 wake_ns;         /* vd_worker_wake_after(): the moment; 0: none */
   int epoll_fd;
   int fixed_fd; /* vd_worker_fix_fd(): at index 0 of the ring's table; or -1 */
 #if VD_HAVE_URING

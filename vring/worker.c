@@ -23,6 +23,15 @@
 #define POLL_MIN_NS 20000
 #define POLL_MAX_NS 1000000
 
+/* Looking before a sleep: the first try; how many times the longest look is soon
+ * enough, since a sleep adds the time to wake up; what a look in vain costs, and
+ * how many sleeps go by before it is tried again. */
+#define SPIN_MIN_NS     4000
+#define SPIN_SOON       2
+#define SPIN_SCORE_MAX  16
+#define SPIN_SCORE_MISS 3
+#define SPIN_REST       64
+
 static guint64
 now_ns (void)
 {
@@ -83,13 +92,76 @@ turn_queues (VdWorker *worker)
 
   for (VdQueue *queue = worker->queues; queue != NULL; queue = queue->next)
     busy |= vd_queue_turn (queue);
-  if (busy) {
-    worker->sleep_ns = POLL_MIN_NS;
-    return true;
-  }
+  return busy;
+}
+
+/* Asks for kicks.  Returns: whether any queue has more to do after all. */
+static bool
+sleep_queues (VdWorker *worker)
+{
+  bool busy = false;
+
   for (VdQueue *queue = worker->queues; queue != NULL; queue = queue->next)
     busy |= !vd_queue_sleep (queue);
   return busy;
+}
+
+/* Looking for a while before a sleep. */
+
+static inline void
+relax (void)
+{
+#if defined __x86_64__ || defined __i386__
+  __builtin_ia32_pause ();
+#elif defined __aarch64__
+  __asm__ volatile("yield");
+#endif
+}
+
+/* Nothing came in this turn.  Returns: whether to look once more, awake. */
+static bool
+spins (VdWorker *worker)
+{
+  guint max = atomic_load_explicit (&worker->spin_max_ns, memory_order_relaxed);
+  guint64 now;
+
+  if (max == 0 || worker->queues == NULL || worker->ops == &vd_wait_epoll)
+    return false;
+  now = now_ns ();
+  if (worker->idle_ns == 0)
+    worker->idle_ns = now;
+  if (now - worker->idle_ns >= worker->spin_ns)
+    return false;
+  for (VdQueue *queue = worker->queues; queue != NULL; queue = queue->next)
+    queue->kicked = true;
+  relax ();
+  return true;
+}
+
+/* Something came.  Learns how long to look: longer and longer while what came was
+ * missed by little, and not at all for a time once even the longest look was in
+ * vain more often than one time in four. */
+static void
+end_idle (VdWorker *worker)
+{
+  guint max = atomic_load_explicit (&worker->spin_max_ns, memory_order_relaxed);
+  guint64 waited;
+
+  if (worker->idle_ns == 0)
+    return;
+  waited = now_ns () - worker->idle_ns;
+  worker->idle_ns = 0;
+  if (waited <= worker->spin_ns)
+    worker->spin_score = MIN (worker->spin_score + 1, SPIN_SCORE_MAX);
+  else if (worker->spin_rest > 0)
+    worker->spin_rest--;
+  else if (worker->spin_ns < max && waited <= SPIN_SOON * (guint64) max)
+    worker->spin_ns = MIN (MAX (worker->spin_ns * 2, SPIN_MIN_NS), max);
+  else if ((worker->spin_score -= SPIN_SCORE_MISS) < 0) {
+    worker->spin_score = 0;
+    worker->spin_ns = 0;
+    worker->spin_rest = SPIN_REST;
+  }
 }
 
 /* Lets queues look again whose time to wait is over. */
@@ -140,15 +212,21 @@ worker_thread (void *data)
   if (worker->pool != NULL)
     vd_pool_begin (worker->pool);
   while (!is_over (worker)) {
-    bool busy = vd_mailbox_drain (worker->box) > 0;
+    bool busy = vd_mailbox_drain (worker->box) > 0, sleep = false;
 
     wake_due (worker);
-    busy |= turn_queues (worker);
+    if (turn_queues (worker)) {
+      worker->sleep_ns = POLL_MIN_NS;
+      end_idle (worker);
+      busy = true;
+    }
     detach_stopped (worker);
     if (is_over (worker))
       break;
-    worker->ops->wait (worker, !busy);
-    if (!busy)
+    if (!busy && !spins (worker))
+      sleep = !sleep_queues (worker);
+    worker->ops->wait (worker, sleep);
+    if (sleep)
       worker->sleep_ns = MIN (worker->sleep_ns * 2, POLL_MAX_NS);
   }
   worker->ops->clear (worker);
@@ -193,6 +271,12 @@ vd_worker_wake_after (VdWorker *worker, guint64 ns)
 
   if (worker->wake_ns == 0 || at < worker->wake_ns)
     worker->wake_ns = at;
+}
+
+void
+vd_worker_set_spin (VdWorker *worker, guint us)
+{
+  atomic_store_explicit (&worker->spin_max_ns, us * 1000, memory_order_relaxed);
 }
 
 void

@@ -91,6 +91,12 @@ VdWorker *vd_worker_new_sqpoll (const char *name, VdPool *pool, guint idle_ms,
 /* CONTROL: ends the thread, which must have no queue, when polls that were
  * canceled have ended.  NULL is fine. */
 void vd_worker_free (VdWorker *worker);
+/* Any thread: before it sleeps the worker looks at its rings for up to @us
+ * microseconds (less than an hour), as long as requests come so soon that this
+ * pays; 0, as at first: never.  A sleep costs the guest's kick, and the time to
+ * wake up, which in a virtual machine of a quiet host is the larger part of a
+ * small request.  Without io_uring it always sleeps. */
+void vd_worker_set_spin (VdWorker *worker, guint us);
 /* Any thread: runs @mail on the worker's thread. */
 void vd_worker_post (VdWorker *worker, VdMail *mail);
 
