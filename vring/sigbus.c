@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 /* A process may have 65530 mappings; each of ours takes three. */
 #define GUARDS_MAX 16384
@@ -20,12 +21,14 @@ struct VdGuard {
   atomic_uintptr_t start; /* 0: free */
   atomic_size_t len;
   atomic_bool lost;
+  atomic_bool emptied; /* on purpose: vd_guard_lose() */
 };
 
 static VdGuard guards[GUARDS_MAX];
 static atomic_uint n_guards; /* slots that were ever used */
 static atomic_uint generation;
 static struct sigaction previous;
+static gsize page_size;
 
 static VdGuard *
 find_guard (guintptr at)
@@ -44,16 +47,24 @@ find_guard (guintptr at)
   return NULL;
 }
 
+static bool
+put_zeroes (guintptr start, gsize len)
+{
+  return mmap ((void *) start, len, PROT_READ | PROT_WRITE,
+               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+               0) != MAP_FAILED;
+}
+
 static void
 on_sigbus (int signal_number, siginfo_t *info, void *context)
 {
-  VdGuard *guard = find_guard ((guintptr) info->si_addr);
+  guintptr at = (guintptr) info->si_addr;
+  VdGuard *guard = find_guard (at);
 
   if (guard != NULL &&
-      mmap ((void *) atomic_load (&guard->start), atomic_load (&guard->len),
-            PROT_READ | PROT_WRITE,
-            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
-            0) != MAP_FAILED) {
+      ((atomic_load (&guard->emptied) &&
+        put_zeroes (at - at % page_size, page_size)) ||
+       put_zeroes (atomic_load (&guard->start), atomic_load (&guard->len)))) {
     atomic_store (&guard->lost, true);
     atomic_fetch_add (&generation, 1);
     return;
@@ -75,6 +86,7 @@ install (void)
   if (installed)
     return;
   installed = TRUE;
+  page_size = (gsize) getpagesize ();
   sigaction (SIGBUS, &action, &previous);
 }
 
@@ -90,6 +102,7 @@ vd_guard_new (void *start, gsize len)
   if (i == GUARDS_MAX)
     return NULL;
   atomic_store (&guards[i].lost, false);
+  atomic_store (&guards[i].emptied, false);
   atomic_store (&guards[i].len, len);
   atomic_store (&guards[i].start, (guintptr) start);
   if (i == n)
@@ -107,6 +120,7 @@ vd_guard_free (VdGuard *guard)
 void
 vd_guard_lose (VdGuard *guard)
 {
+  atomic_store (&guard->emptied, true);
   atomic_store (&guard->lost, true);
   atomic_fetch_add (&generation, 1);
 }

@@ -18,8 +18,10 @@ VdGuard *vd_guard_new (void *start, gsize len);
 /* CONTROL, before the mapping is removed; NULL is fine. */
 void vd_guard_free (VdGuard *guard);
 
-/* CONTROL: what is mapped will not be there when it is touched, for other causes
- * than a truncation. */
+/* CONTROL: what is mapped, in pages of the usual size, is about to be taken away
+ * by ourselves.  Then only the pages that we touch become zeroes: to the system
+ * calls that still wait for others these stay missing, since zeroes would get
+ * into files as if they were data. */
 void vd_guard_lose (VdGuard *guard);
 
 /* Any thread: whether the mapping was lost. */

@@ -4,6 +4,7 @@
  */
 #include "vring/sigbus.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -108,6 +109,29 @@ test_a_lost_mapping_is_not_shared (void)
   g_assert_true (vd_map_is_lost (map));
 }
 
+/* A driver's ring may be looked at while a system call waits for its data. */
+static void
+test_taken_memory_is_no_zeroes_to_system_calls (void)
+{
+  vd_autofd fd = memory_fd (), file = memory_fd ();
+  guint8 *bytes = mmap (NULL, LEN, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  VdGuard *guard = vd_guard_new (bytes, LEN);
+  gsize page = (gsize) getpagesize ();
+
+  vd_guard_lose (guard);
+  g_assert_true (vd_guard_is_lost (guard));
+  g_assert_cmpint (ftruncate (fd, 0), ==, 0);
+  g_assert_cmpuint (((volatile guint8 *) bytes)[2 * page + 1], ==, 0);
+  g_assert_cmpint (pwrite (file, bytes + 2 * page, page, 0), ==, page);
+  for (gsize at = 0; at < LEN; at += page)
+    if (at != 2 * page) {
+      g_assert_cmpint (pwrite (file, bytes + at, page, 0), ==, -1);
+      g_assert_cmpint (errno, ==, EFAULT);
+    }
+  vd_guard_free (guard);
+  munmap (bytes, LEN);
+}
+
 /* What is not guest memory still kills: a bug must not be hidden. */
 static void
 test_other_faults_are_fatal (void)
@@ -140,6 +164,8 @@ main (int argc, char **argv)
   g_test_add_func ("/vring/sigbus/other", test_other_memory_is_not_lost);
   g_test_add_func ("/vring/sigbus/not-shared",
                    test_a_lost_mapping_is_not_shared);
+  g_test_add_func ("/vring/sigbus/taken",
+                   test_taken_memory_is_no_zeroes_to_system_calls);
   g_test_add_func ("/vring/sigbus/fatal", test_other_faults_are_fatal);
   return g_test_run ();
 }
