@@ -58,6 +58,7 @@ struct VdWorker {
   atomic_uint spin_max_ns; /* vd_worker_set_spin(); written by any thread */
   guint64 spin_ns;         /* how long it pays now to look before a sleep */
   guint64 idle_ns;         /* since when nothing came; 0: it is busy */
+  bool slow;               /* it slept while requests were in flight */
   gint spin_score;         /* looks that paid, less those that did not */
   guint spin_rest;         /* sleeps without a look to come */
   guint64 wake_ns;         /* vd_worker_wake_after(): the moment; 0: none */

@@ -118,6 +118,17 @@ relax (void)
 #endif
 }
 
+/* Whether queues have answers to give, from a disk or whoever else. */
+static bool
+has_in_flight (const VdWorker *worker)
+{
+  for (const VdQueue *queue = worker->queues; queue != NULL;
+       queue = queue->next)
+    if (vd_queue_in_flight (queue) > 0)
+      return true;
+  return false;
+}
+
 /* Nothing came in this turn.  Returns: whether to look once more, awake. */
 static bool
 spins (VdWorker *worker)
@@ -127,10 +138,16 @@ spins (VdWorker *worker)
 
   if (max == 0 || worker->queues == NULL || worker->ops == &vd_wait_epoll)
     return false;
+  /* What waits for a disk takes so long that waking up adds little, both then
+   * and when the guest goes on. */
+  if (has_in_flight (worker)) {
+    worker->slow = true;
+    return false;
+  }
   now = now_ns ();
   if (worker->idle_ns == 0)
     worker->idle_ns = now;
-  if (now - worker->idle_ns >= worker->spin_ns)
+  if (worker->slow || now - worker->idle_ns >= worker->spin_ns)
     return false;
   for (VdQueue *queue = worker->queues; queue != NULL; queue = queue->next)
     queue->kicked = true;
@@ -145,12 +162,16 @@ static void
 end_idle (VdWorker *worker)
 {
   guint max = atomic_load_explicit (&worker->spin_max_ns, memory_order_relaxed);
+  bool slow = worker->slow;
   guint64 waited;
 
   if (worker->idle_ns == 0)
     return;
   waited = now_ns () - worker->idle_ns;
   worker->idle_ns = 0;
+  worker->slow = false;
+  if (slow)
+    return;
   if (waited <= worker->spin_ns)
     worker->spin_score = MIN (worker->spin_score + 1, SPIN_SCORE_MAX);
   else if (worker->spin_rest > 0)

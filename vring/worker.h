@@ -95,7 +95,8 @@ void vd_worker_free (VdWorker *worker);
  * microseconds (less than an hour), as long as requests come so soon that this
  * pays; 0, as at first: never.  A sleep costs the guest's kick, and the time to
  * wake up, which in a virtual machine of a quiet host is the larger part of a
- * small request.  Without io_uring it always sleeps. */
+ * small request; not where requests wait for a disk.  Without io_uring it always
+ * sleeps. */
 void vd_worker_set_spin (VdWorker *worker, guint us);
 /* Any thread: runs @mail on the worker's thread. */
 void vd_worker_post (VdWorker *worker, VdMail *mail);

@@ -53,6 +53,11 @@ round_trip (Fixture *f)
 
   g_assert_true (vt_ring_add (f->ring, bufs, 2, f));
   kicked = vt_ring_kick (f->ring);
+  if (f->echo.mode == VT_ECHO_HOLD) {
+    vt_echo_wait_held (&f->echo, 1);
+    g_usleep (2000); /* the worker has nothing to do */
+    vt_echo_release (&f->rig, f->ring, TRUE);
+  }
   g_assert_true (vt_ring_take (f->ring, NULL) == f);
   return kicked;
 }
@@ -87,6 +92,44 @@ test_an_idle_queue_sleeps (Fixture *f, gconstpointer data)
   } while (!round_trip (f));
 }
 
+/* Requests that come late, but within what the worker may wait. */
+static guint
+count_kicks_slowly (Fixture *f)
+{
+  guint n = 0;
+
+  vd_worker_set_spin (f->rig.queues[0].worker, SPIN_US);
+  for (guint i = 0; i < 40; i++) { /* it starts with short looks */
+    g_usleep (SPIN_US / 5);
+    n += round_trip (f);
+  }
+  return n;
+}
+
+static void
+test_it_learns_to_look_longer (Fixture *f, gconstpointer data)
+{
+  {
+    guint n = count_kicks_slowly (f);
+    g_printerr ("%u\n", n);
+    g_assert_cmpuint (n, <, 36);
+  }
+}
+
+/* As a disk does: looking costs more than it saves. */
+static void
+test_what_took_a_while_is_not_looked_for (Fixture *f, gconstpointer data)
+{
+  vt_queue_rig_stop (&f->rig, f->ring);
+  f->echo.mode = VT_ECHO_HOLD;
+  vt_queue_rig_start (&f->rig, f->ring);
+  {
+    guint n = count_kicks_slowly (f);
+    g_printerr ("%u\n", n);
+    g_assert_cmpuint (n, >=, 36);
+  }
+}
+
 /* Stopping is mail, which is looked for as well. */
 static void
 test_a_queue_stops_while_it_is_looked_at (Fixture *f, gconstpointer data)
@@ -108,6 +151,10 @@ main (int argc, char **argv)
                      test_requests_that_come_soon_take_no_kick, tear_down);
   VT_ADD_RING_TESTS ("/spin/", "idle", Fixture, set_up,
                      test_an_idle_queue_sleeps, tear_down);
+  VT_ADD_RING_TESTS ("/spin/", "learns", Fixture, set_up,
+                     test_it_learns_to_look_longer, tear_down);
+  VT_ADD_RING_TESTS ("/spin/", "slow", Fixture, set_up,
+                     test_what_took_a_while_is_not_looked_for, tear_down);
   VT_ADD_RING_TESTS ("/spin/", "stop", Fixture, set_up,
                      test_a_queue_stops_while_it_is_looked_at, tear_down);
   return g_test_run ();
