@@ -352,6 +352,12 @@ vd_map_n_regions (const VdMap *map)
   return map->n_regions;
 }
 
+void
+vd_map_region (const VdMap *map, guint i, VdRange *ret)
+{
+  *ret = map->regions[i].range;
+}
+
 gboolean
 vd_map_find (const VdMap *map, guint64 gpa, VdRange *ret)
 {

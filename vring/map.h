@@ -25,6 +25,13 @@ typedef struct {
   guint64 offset; /* bytes into the file */
 } VdRegionInfo;
 
+/* What one region translates, by value: a queue's translation cache. */
+typedef struct {
+  guint64 gpa;
+  guint64 size; /* bytes; 0: empty */
+  guint8 *hva;
+} VdRange;
+
 /* Returns: (transfer full): a map with no region. */
 VdMap *vd_map_new (void);
 VdMap *vd_map_ref (VdMap *map);
@@ -56,6 +63,9 @@ VdMap *vd_map_remove (VdMap *map, const VdRegionInfo *info, GError **error);
 
 guint vd_map_n_regions (const VdMap *map);
 
+/* Any thread that holds a reference: the @i-th region by gpa. */
+void vd_map_region (const VdMap *map, guint i, VdRange *ret);
+
 /* Returns: the gpa behind the last region. */
 guint64 vd_map_end (const VdMap *map);
 
@@ -66,13 +76,6 @@ gboolean vd_map_is_lost (const VdMap *map);
 /* Any thread that holds a reference: touches the end of each region, so that
  * memory which was truncated is found lost now. */
 void vd_map_touch (const VdMap *map);
-
-/* What one region translates, by value: a queue's translation cache. */
-typedef struct {
-  guint64 gpa;
-  guint64 size; /* bytes; 0: empty */
-  guint8 *hva;
-} VdRange;
 
 /* Finds the region of @gpa.  Any thread that holds a reference.
  * Returns: FALSE, with an empty @ret, if @gpa is in no region. */

@@ -55,6 +55,7 @@ take_memory (VdQueue *queue, VdQueueCommand *command)
     .dirty_ring = command->dirty != NULL && command->value,
   };
   vd_queue_use_epoch (queue, new);
+  vd_worker_use_memory (queue->worker, new->map);
   queue->memory = command;
   memset (queue->cache, 0, sizeof queue->cache);
   queue->guard_generation = vd_guard_generation () - 1;

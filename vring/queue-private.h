@@ -194,6 +194,10 @@ void vd_queue_detached (VdQueue *queue);    /* answers STOP */
 
 /* worker.c, QUEUE. */
 void vd_worker_add_queue (VdWorker *worker, VdQueue *queue);
+/* Whoever keeps addresses of guest memory looks for them in @map from now on.
+ * @map: (nullable): of a queue of the worker, which calls this again before the
+ *   map goes; NULL: there is no queue any more */
+void vd_worker_use_memory (VdWorker *worker, const VdMap *map);
 
 /* queue.c: what is popped from now on belongs to @epoch. */
 void vd_queue_use_epoch (VdQueue *queue, VdEpoch *epoch);

@@ -11,7 +11,7 @@
 #include "vring/queue-private.h"
 
 #if VD_HAVE_URING
-#include <liburing.h>
+#include "vring/fixed.h"
 #endif
 
 /* What a completion is for: a VdOp, a poll of one, or a queue's kick, by its
@@ -30,6 +30,8 @@ typedef struct {
   /* vd_worker_poll() and vd_worker_cancel_poll(). */
   void (*poll) (VdWorker *worker, VdOp *op, int fd, short events);
   void (*cancel_poll) (VdWorker *worker, VdOp *op, int fd);
+  /* vd_worker_use_memory(); NULL: of no interest. */
+  void (*use_memory) (VdWorker *worker, const VdMap *map);
 } VdWaitOps;
 
 /* Calls what vd_pool_set_begin() told, on the calling thread. */
@@ -66,6 +68,7 @@ struct VdWorker {
   int fixed_fd; /* vd_worker_fix_fd(): at index 0 of the ring's table; or -1 */
 #if VD_HAVE_URING
   struct io_uring ring;
+  VdFixed *fixed; /* vd_worker_fix_memory(); NULL: not wanted */
 #endif
 };
 

@@ -33,6 +33,8 @@ restrict_ring (struct io_uring *ring)
     SQE (NOP),
     SQE (READV),
     SQE (WRITEV),
+    SQE (READ_FIXED),
+    SQE (WRITE_FIXED),
     SQE (FSYNC),
     SQE (FALLOCATE),
     SQE (POLL_ADD),
@@ -44,13 +46,18 @@ restrict_ring (struct io_uring *ring)
     REGISTER (UNREGISTER_FILES),
     REGISTER (REGISTER_RING_FDS),
     REGISTER (UNREGISTER_RING_FDS),
+    REGISTER (REGISTER_BUFFERS2), /* these two since 5.13 */
+    REGISTER (REGISTER_BUFFERS_UPDATE),
   };
 #undef SQE
 #undef REGISTER
 
   /* Debian 12's library does not export its functions for these. */
-  syscall (SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_RESTRICTIONS,
-           allowed, G_N_ELEMENTS (allowed));
+  if (syscall (SYS_io_uring_register, ring->ring_fd,
+               IORING_REGISTER_RESTRICTIONS, allowed,
+               G_N_ELEMENTS (allowed)) < 0)
+    syscall (SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_RESTRICTIONS,
+             allowed, G_N_ELEMENTS (allowed) - 2);
   return syscall (SYS_io_uring_register, ring->ring_fd,
                   IORING_REGISTER_ENABLE_RINGS, NULL, 0) == 0;
 }
@@ -96,6 +103,7 @@ uring_init (VdWorker *worker)
 static void
 uring_clear (VdWorker *worker)
 {
+  vd_fixed_free (worker->fixed);
   /* The ring itself ends later, and locks of the file with it. */
   if (worker->fixed_fd >= 0)
     io_uring_unregister_files (&worker->ring);
@@ -169,7 +177,8 @@ uring_wait (VdWorker *worker, bool sleep)
 {
   struct io_uring *ring = &worker->ring;
   struct io_uring_cqe *cqe = NULL;
-  guint64 limit = sleep ? vd_worker_sleep_limit (worker) : 0;
+  bool more = worker->fixed != NULL && vd_fixed_is_pending (worker->fixed);
+  guint64 limit = sleep && !more ? vd_worker_sleep_limit (worker) : 0;
   struct __kernel_timespec timeout = { (long long) (limit / 1000000000),
                                        (long long) (limit % 1000000000) };
   guint head, n = 0;
@@ -177,7 +186,7 @@ uring_wait (VdWorker *worker, bool sleep)
   uring_arm (worker);
   if (limit > 0)
     io_uring_submit_and_wait_timeout (ring, &cqe, 1, &timeout, NULL);
-  else if (sleep)
+  else if (sleep && !more)
     io_uring_submit_and_wait (ring, 1);
   else if (io_uring_sq_ready (ring) > 0 ||
            (IO_URING_READ_ONCE (*ring->sq.kflags) & IORING_SQ_TASKRUN))
@@ -189,6 +198,8 @@ uring_wait (VdWorker *worker, bool sleep)
     n++;
   }
   io_uring_cq_advance (ring, n);
+  if (more)
+    vd_fixed_step (worker->fixed);
 }
 
 /* Returns: whether the kernel has let go of the queue. */
@@ -221,6 +232,27 @@ vd_worker_fix_sqe (VdWorker *worker, struct io_uring_sqe *sqe)
   sqe->flags |= IOSQE_FIXED_FILE;
 }
 
+void
+vd_worker_fix_memory (VdWorker *worker,
+                      void (*refused) (gpointer data, int error), gpointer data)
+{
+  if (worker->fixed == NULL)
+    worker->fixed = vd_fixed_new (&worker->ring, refused, data);
+}
+
+int
+vd_worker_find_fixed (const VdWorker *worker, const void *at, gsize len)
+{
+  return worker->fixed != NULL ? vd_fixed_find (worker->fixed, at, len) : -1;
+}
+
+static void
+uring_use_memory (VdWorker *worker, const VdMap *map)
+{
+  if (worker->fixed != NULL)
+    vd_fixed_use (worker->fixed, map);
+}
+
 struct io_uring_sqe *
 vd_worker_get_sqe (VdWorker *worker, VdOp *op)
 {
@@ -248,4 +280,5 @@ const VdWaitOps vd_wait_uring = {
   .disarm = uring_disarm,
   .poll = uring_poll_once,
   .cancel_poll = uring_cancel_poll,
+  .use_memory = uring_use_memory,
 };

@@ -63,6 +63,23 @@ vd_worker_add_queue (VdWorker *worker, VdQueue *queue)
   if (queue->kick_fd < 0)
     worker->n_polled++;
   vd_queue_started (queue);
+  vd_worker_use_memory (worker, queue->epoch->map);
+}
+
+void
+vd_worker_use_memory (VdWorker *worker, const VdMap *map)
+{
+  if (worker->ops->use_memory != NULL)
+    worker->ops->use_memory (worker, map);
+}
+
+/* A queue went, and its memory may go. */
+static void
+forget_memory (VdWorker *worker)
+{
+  const VdQueue *other = worker->queues;
+
+  vd_worker_use_memory (worker, other != NULL ? other->epoch->map : NULL);
 }
 
 /* Lets those queues go that were told to stop and have nothing in flight. */
@@ -78,6 +95,7 @@ detach_stopped (VdWorker *worker)
       *link = queue->next;
       if (queue->kick_fd < 0)
         worker->n_polled--;
+      forget_memory (worker);
       vd_queue_detached (queue);
     } else
       link = &queue->next;

@@ -43,6 +43,18 @@ void vd_worker_fix_fd (VdWorker *worker, int fd);
 /* QUEUE: after io_uring_prep_*(), on any descriptor. */
 void vd_worker_fix_sqe (VdWorker *worker, struct io_uring_sqe *sqe);
 
+/* QUEUE, only if vd_worker_has_uring(): the guest memory of the worker's queues is
+ * registered with its io_uring, a part in each turn, from now on and whatever
+ * becomes of it (vring/fixed.h).  A second call does nothing.
+ * @refused: QUEUE: it is not, because of @error, an errno */
+void vd_worker_fix_memory (VdWorker *worker,
+                           void (*refused) (gpointer data, int error),
+                           gpointer data);
+/* QUEUE, only if vd_worker_has_uring(): the index of the registered buffer that
+ * has these @len bytes, for io_uring_prep_read_fixed() and its like; -1: none.
+ * The operation may end with -EFAULT if a queue's memory changes first. */
+int vd_worker_find_fixed (const VdWorker *worker, const void *at, gsize len);
+
 /* QUEUE: op->work() runs on a thread of the device's pool, then op->done() on
  * this one.  For calls that io_uring lacks, or that may block. */
 void vd_worker_offload (VdWorker *worker, VdOp *op);

@@ -141,6 +141,7 @@ blk_open (VdOptions *options, GError **error)
   blk->parent.virtio_id = VIRTIO_ID_BLOCK;
   blk->parent.max_threads = MAX_THREADS;
   blk->parent.sqpoll_ms = (guint) vd_options_uint (options, "sqpoll");
+  blk->register_memory = vd_options_bool (options, "register-memory");
   blk->parent.n_workers = (guint) vd_options_uint (options, "threads");
   blk->parent.offer_config = TRUE;
   blk->parent.resubmits = TRUE; /* a read or write done twice is the same */
@@ -207,6 +208,7 @@ blk_start (VdDevice *dev, guint64 features, GError **error)
 
   if (blk->lock_at_start && !take_lock (blk, error))
     return FALSE;
+  atomic_store (&blk->fixed_error, 0);
   vd_cache_start (blk, features);
   return TRUE;
 }
@@ -277,8 +279,10 @@ blk_queue_start (VdQueue *vq, gpointer user_data)
   vd_queue_set_data (vq, queue);
   if (blk->image->nbd != NULL)
     vd_nbd_open_port (blk->image->nbd, &queue->nbd, queue->worker);
-  else
+  else {
     vd_call_fix_fd (queue->worker, blk->image->fd);
+    vd_blk_register_memory (queue);
+  }
   return vd_bounce_open (&queue->bounce, blk->image);
 }
 

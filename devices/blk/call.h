@@ -40,6 +40,7 @@ typedef struct VdTask VdTask;
 struct VdTask {
   VdOp op;
   VdCall call;
+  bool fixed; /* by vd_call_by_uring(): made with a registered buffer */
 
   /* Private to nbd-link.c. */
   struct {
@@ -67,6 +68,12 @@ void vd_call_by_uring (VdWorker *worker, VdTask *task);
 
 /* QUEUE: makes calls on @fd, open as long as the worker, cheaper by io_uring. */
 void vd_call_fix_fd (VdWorker *worker, int fd);
+
+/* QUEUE: reads and writes of guest memory, cheaper by io_uring: as
+ * vd_worker_fix_memory(), and refused as well where there is no io_uring. */
+void
+vd_call_fix_memory (VdWorker *worker,
+                    void (*refused) (gpointer data, int error), gpointer data);
 
 /* QUEUE: by a thread of the device's pool. */
 void vd_call_by_thread (VdWorker *worker, VdTask *task);

@@ -6,7 +6,7 @@
  * cache.c what makes writes durable, io.c the life of requests, zero.c their
  * DISCARD, WRITE_ZEROES and SECURE_ERASE, bounce.c their detour where O_DIRECT wants aligned
  * buffers, hold.c what waits instead of failing, throttle.c the rate limits,
- * resize.c another size, stats.c what was counted.
+ * fixed.c registered guest memory, resize.c another size, stats.c what was counted.
  */
 #pragma once
 
@@ -57,8 +57,9 @@ typedef struct {
   atomic_uint_fast64_t bytes[VD_BLK_N_COUNTS];
   atomic_uint_fast64_t errors[VD_BLK_N_COUNTS]; /* answered IOERR or UNSUPP */
   atomic_uint_fast64_t calls[VD_N_ROUTES];      /* on the image, by route */
-  atomic_uint_fast64_t bounced;                 /* requests */
-  atomic_uint_fast64_t throttled;               /* times that a limit was met */
+  atomic_uint_fast64_t fixed;     /* calls, of those by io_uring */
+  atomic_uint_fast64_t bounced;   /* requests */
+  atomic_uint_fast64_t throttled; /* times that a limit was met */
 } VdBlkStats;
 
 /* QUEUE: adds to a counter that only this thread writes. */
@@ -126,7 +127,8 @@ struct VdBlk {
   VdEngine engine;
   VdCacheMode cache;
   gboolean lock_at_start; /* the image is locked while queues run */
-  gboolean discard;       /* offered */
+  gboolean register_memory;
+  gboolean discard; /* offered */
   gboolean secure_erase;
   gboolean overwrite; /* for SECURE_ERASE */
   gboolean lifetime;  /* offered */
@@ -148,6 +150,10 @@ struct VdBlk {
   VdWatch *watch;  /* NULL: remote */
   bool size_lost;  /* told already */
   bool told_held;  /* that requests wait */
+
+  /* fixed.c. */
+  atomic_int fixed_error; /* an errno, in this driver's life */
+  VdMail fixed_mail;
 };
 
 static inline bool
@@ -203,6 +209,10 @@ bool vd_bounce_needed (const VdBlkRequest *req);
 void vd_bounce_start (VdBlkRequest *req);
 /* Leaves the request to the next back-end, and the buffer to the next request. */
 void vd_bounce_leave (VdBlkRequest *req);
+
+/* fixed.c, QUEUE: has guest memory registered with the queue's io_uring if the
+ * user wants that. */
+void vd_blk_register_memory (VdBlkQueue *queue);
 
 /* cache.c, CONTROL. */
 

@@ -92,9 +92,12 @@ static void
 task_done (VdOp *op, int res)
 {
   VdBlkRequest *req = VD_CONTAINER (op, VdBlkRequest, task.op);
+  bool fixed = req->task.fixed;
 
-  /* io_uring may give up where a system call would have waited. */
-  if (res == -EAGAIN || res == -EINTR) {
+  req->task.fixed = false;
+  /* io_uring may give up where a system call would have waited; and a registered
+   * buffer may have gone before the call was submitted. */
+  if (res == -EAGAIN || res == -EINTR || (res == -EFAULT && fixed)) {
     vd_call_by_thread (req->queue->worker, &req->task);
     return;
   }
@@ -131,7 +134,10 @@ start_call (VdBlkRequest *req, int *res)
   case VD_ROUTE_NOW: *res = vd_call_run (call); return true;
   case VD_ROUTE_TIMED: *res = run_timed (policy, call); return true;
   case VD_ROUTE_REMOTE: vd_nbd_submit (&queue->nbd, &req->task); break;
-  case VD_ROUTE_URING: vd_call_by_uring (queue->worker, &req->task); break;
+  case VD_ROUTE_URING:
+    vd_call_by_uring (queue->worker, &req->task);
+    vd_blk_add (&queue->stats.fixed, req->task.fixed);
+    break;
   default: vd_call_by_thread (queue->worker, &req->task); break;
   }
   return false;

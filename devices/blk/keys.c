@@ -121,6 +121,12 @@ const VdKey vd_blk_keys[] = {
             "costs a processor, by default it does not",
     .min = 1,
     .max = 60000 },
+  { .name = "register-memory",
+    .type = VD_KEY_BOOL,
+    .fallback = "no",
+    .help =
+        "whether guest memory is pinned and registered with io_uring; never "
+        "with a balloon or virtio-mem" },
   { .name = "threads",
     .type = VD_KEY_UINT,
     .help = "that the queues share; by default each has its own",
@@ -183,6 +189,21 @@ vd_blk_geometry (VdOptions *options, struct virtio_blk_geometry *ret)
   return TRUE;
 }
 
+static gboolean
+check_register_memory (VdOptions *options, GError **error)
+{
+  const char *why = NULL;
+
+  if (vd_blk_choice (options, "engine") == VD_ENGINE_THREADS)
+    why = "not with engine=threads, which has no use for it";
+  else if (vd_options_bool (options, "postcopy"))
+    why = "not with postcopy=yes, which brings pages after they were pinned";
+  if (why == NULL || !vd_options_bool (options, "register-memory"))
+    return TRUE;
+  vd_options_set_error (options, "register-memory", error, "%s", why);
+  return FALSE;
+}
+
 gboolean
 vd_blk_check (VdOptions *options, GError **error)
 {
@@ -206,6 +227,8 @@ vd_blk_check (VdOptions *options, GError **error)
                           "and 255");
     return FALSE;
   }
+  if (!check_register_memory (options, error))
+    return FALSE;
   if (!vd_lifetime_check (vd_options_string (options, "lifetime"))) {
     vd_options_set_error (options, "lifetime", error,
                           "not auto, off or three numbers with commas");

@@ -57,6 +57,8 @@ vd_blk_dump (VdDevice *dev, GString *text)
   for (guint i = 0; i < VD_N_ROUTES; i++)
     append (text, routes[i], "-calls",
             sum (blk, offsetof (VdBlkStats, calls[i])));
+  append (text, "io_uring-fixed", "-calls",
+          sum (blk, offsetof (VdBlkStats, fixed)));
   append (text, "bounced", "", sum (blk, offsetof (VdBlkStats, bounced)));
   append (text, "throttled", "", sum (blk, offsetof (VdBlkStats, throttled)));
   append (text, "waiting-for-image", "", blk->told_held);

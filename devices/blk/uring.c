@@ -7,6 +7,7 @@
  */
 #include "devices/blk/call.h"
 
+#include <errno.h>
 #include <limits.h>
 
 #include "build-options.h"
@@ -16,6 +17,34 @@
 #endif
 
 #if VD_HAVE_URING
+
+/* Returns: the index of the registered buffer with all the bytes of a read or
+ * write, if they have one address, or -1. */
+static int
+find_fixed (const VdWorker *worker, const VdCall *call)
+{
+  const struct iovec *iov = call->iov;
+
+  if (call->kind != VD_CALL_READ && call->kind != VD_CALL_WRITE)
+    return -1;
+  for (guint i = 1; i < call->n_iov; i++)
+    if ((guint8 *) iov[i - 1].iov_base + iov[i - 1].iov_len != iov[i].iov_base)
+      return -1;
+  return vd_worker_find_fixed (worker, iov->iov_base, call->len);
+}
+
+static void
+prepare_fixed (struct io_uring_sqe *sqe, const VdCall *call, int index)
+{
+  void *at = call->iov->iov_base;
+  guint len = (guint) call->len; /* less than 4 GiB, as of every request */
+
+  if (call->kind == VD_CALL_READ)
+    io_uring_prep_read_fixed (sqe, call->fd, at, len, call->offset, index);
+  else
+    io_uring_prep_write_fixed (sqe, call->fd, at, len, call->offset, index);
+  sqe->rw_flags = call->flags;
+}
 
 static void
 prepare (struct io_uring_sqe *sqe, const VdCall *call)
@@ -47,13 +76,19 @@ void
 vd_call_by_uring (VdWorker *worker, VdTask *task)
 {
   struct io_uring_sqe *sqe;
+  int index;
 
   if (task->call.kind == VD_CALL_DISCARD || task->call.kind == VD_CALL_ERASE) {
     vd_call_by_thread (worker, task);
     return;
   }
   sqe = vd_worker_get_sqe (worker, &task->op);
-  prepare (sqe, &task->call);
+  index = find_fixed (worker, &task->call);
+  task->fixed = index >= 0;
+  if (task->fixed)
+    prepare_fixed (sqe, &task->call, index);
+  else
+    prepare (sqe, &task->call);
   vd_worker_fix_sqe (worker, sqe);
 }
 
@@ -62,6 +97,16 @@ vd_call_fix_fd (VdWorker *worker, int fd)
 {
   if (vd_worker_has_uring (worker))
     vd_worker_fix_fd (worker, fd);
+}
+
+void
+vd_call_fix_memory (VdWorker *worker,
+                    void (*refused) (gpointer data, int error), gpointer data)
+{
+  if (vd_worker_has_uring (worker))
+    vd_worker_fix_memory (worker, refused, data);
+  else
+    refused (data, ENOSYS);
 }
 
 gboolean
@@ -90,6 +135,13 @@ vd_call_by_uring (VdWorker *worker, VdTask *task)
 void
 vd_call_fix_fd (VdWorker *worker, int fd)
 {
+}
+
+void
+vd_call_fix_memory (VdWorker *worker,
+                    void (*refused) (gpointer data, int error), gpointer data)
+{
+  refused (data, ENOSYS);
 }
 
 gboolean

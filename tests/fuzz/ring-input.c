@@ -71,6 +71,11 @@ vd_worker_add_queue (VdWorker *worker, VdQueue *queue)
 {
 }
 
+void
+vd_worker_use_memory (VdWorker *worker, const VdMap *map)
+{
+}
+
 static int
 make_memfd (const char *name, gsize len)
 {

@@ -9,8 +9,8 @@
 #define F_VERSION_1 (1ull << 32)
 #define F_PACKED    (1ull << 34) /* VIRTIO_F_RING_PACKED */
 
-static VdMap *
-map_guest (const VtGuest *guest, guint64 gpa_shift)
+VdMap *
+vt_map_guest (const VtGuest *guest, guint64 gpa_shift)
 {
   VdMap *map = vd_map_new ();
 
@@ -36,7 +36,7 @@ vt_queue_rig_init (VtQueueRig *rig, VtGuest *guest, const VdQueueOps *ops,
 {
   *rig = (VtQueueRig){ .guest = guest,
                        .control = vd_mailbox_new (),
-                       .map = map_guest (guest, 0),
+                       .map = vt_map_guest (guest, 0),
                        .ops = ops,
                        .user_data = user_data };
   g_assert_nonnull (rig->control);
@@ -299,7 +299,7 @@ vt_queue_rig_remap (VtQueueRig *rig)
   int result, first = 0;
 
   vd_map_unref (rig->map);
-  rig->map = map_guest (rig->guest, rig->gpa_shift);
+  rig->map = vt_map_guest (rig->guest, rig->gpa_shift);
   for (guint i = 0; i < VT_RIG_QUEUES; i++) {
     VdQueueCommand command = { .type = VD_QUEUE_MEMORY };
 

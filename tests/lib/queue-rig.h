@@ -62,6 +62,9 @@ typedef struct {
   VtRigQueue queues[VT_RIG_QUEUES]; /* by index of the ring */
 } VtQueueRig;
 
+/* Returns: (transfer full): a map of all of @guest's regions. */
+VdMap *vt_map_guest (const VtGuest *guest, guint64 gpa_shift);
+
 /* All of @guest's regions are mapped now. */
 void vt_queue_rig_init (VtQueueRig *rig, VtGuest *guest, const VdQueueOps *ops,
                         gpointer user_data);

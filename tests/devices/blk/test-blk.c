@@ -181,6 +181,31 @@ test_a_mistake_names_key_and_value (Fixture *f, gconstpointer data)
   }
 }
 
+static void
+test_memory_is_not_registered_in_vain (Fixture *f, gconstpointer data)
+{
+  static const struct {
+    const char *key, *value, *text;
+  } cases[] = {
+    { "engine", "threads", "register-memory=yes: not with engine=threads" },
+    { "postcopy", "yes", "register-memory=yes: not with postcopy=yes" },
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
+    g_autoptr (GError) error = NULL;
+    g_autoptr (VtRig) off = NULL;
+
+    g_assert_null (vt_rig_open (f->guest, &vd_blk_ops, &error, "image", f->path,
+                                "register-memory", "yes", cases[i].key,
+                                cases[i].value, NULL));
+    g_assert_nonnull (strstr (error->message, cases[i].text));
+    off = vt_rig_open (f->guest, &vd_blk_ops, NULL, "image", f->path,
+                       "register-memory", "no", cases[i].key, cases[i].value,
+                       NULL);
+    g_assert_nonnull (off);
+  }
+}
+
 /* The serial number. */
 
 static void
@@ -395,6 +420,7 @@ main (int argc, char **argv)
   ADD ("config/wce-only", test_the_driver_may_write_only_wce);
   ADD ("options/keys", test_keys_shape_the_disk);
   ADD ("options/mistakes", test_a_mistake_names_key_and_value);
+  ADD ("options/register-memory", test_memory_is_not_registered_in_vain);
   ADD ("id/key", test_the_serial_is_what_the_key_says);
   ADD ("id/default", test_the_default_serial_is_stable);
   ADD ("refused/read-only", test_a_read_only_disk_refuses_every_change);
