@@ -115,6 +115,7 @@ const VdSyscall vd_seccomp_queue_calls[] = {
   { .name = "getegid" },
   { .name = "getrlimit" },
   { .name = "prlimit64" },
+  { .name = "getrusage" },
   { 0 },
 };
 
@@ -138,7 +139,6 @@ const VdSyscall vd_seccomp_control_calls[] = {
   { .name = "getresgid" },
   { .name = "getgroups" },
   { .name = "setrlimit" },
-  { .name = "getrusage" },
   { .name = "sysinfo" },
   { .name = "uname" },
   { .name = "times" },

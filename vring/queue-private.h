@@ -97,6 +97,7 @@ struct VdQueue {
   bool enabled, broken, stopping;
   bool may_leave; /* stopping: vd_queue_may_leave() */
   bool kicked;    /* there may be work */
+  bool crowded;   /* others want the worker's processor */
   bool plain;     /* chains may be popped by plain.h, and are not logged */
   bool recorded;  /* what is written to the ring is logged or tracked */
   VdRange cache[VD_QUEUE_CACHE];

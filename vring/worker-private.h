@@ -63,6 +63,9 @@ struct VdWorker {
   bool slow;               /* it slept while requests were in flight */
   gint spin_score;         /* looks that paid, less those that did not */
   guint spin_rest;         /* sleeps without a look to come */
+  guint n_turns;           /* with work */
+  long n_switches;         /* that others forced, when last looked at */
+  bool crowded;            /* others want the processor */
   guint64 wake_ns;         /* vd_worker_wake_after(): the moment; 0: none */
   int epoll_fd;
   int fixed_fd; /* vd_worker_fix_fd(): at index 0 of the ring's table; or -1 */

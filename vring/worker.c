@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "vring/thread.h"
@@ -31,6 +32,11 @@
 #define SPIN_SCORE_MAX  16
 #define SPIN_SCORE_MISS 3
 #define SPIN_REST       64
+
+/* How often it is looked whether others want the processor, and how many times
+ * the thread was made to leave it meanwhile if they do. */
+#define CROWD_TURNS    64
+#define CROWD_SWITCHES 8
 
 static guint64
 now_ns (void)
@@ -124,6 +130,25 @@ sleep_queues (VdWorker *worker)
   return busy;
 }
 
+/* Sharing the processor. */
+
+/* Finds out, now and then, whether this thread is often made to leave the
+ * processor, as it is where the guest's thread, woken, takes its place: then
+ * what is done to work side by side with the guest only costs. */
+static void
+look_around (VdWorker *worker)
+{
+  struct rusage usage;
+
+  if (++worker->n_turns % CROWD_TURNS != 0 ||
+      getrusage (RUSAGE_THREAD, &usage) < 0)
+    return;
+  worker->crowded = usage.ru_nivcsw - worker->n_switches >= CROWD_SWITCHES;
+  worker->n_switches = usage.ru_nivcsw;
+  for (VdQueue *queue = worker->queues; queue != NULL; queue = queue->next)
+    queue->crowded = worker->crowded;
+}
+
 /* Looking for a while before a sleep. */
 
 static inline void
@@ -154,7 +179,8 @@ spins (VdWorker *worker)
   guint max = atomic_load_explicit (&worker->spin_max_ns, memory_order_relaxed);
   guint64 now;
 
-  if (max == 0 || worker->queues == NULL || worker->ops == &vd_wait_epoll)
+  if (max == 0 || worker->queues == NULL || worker->ops == &vd_wait_epoll ||
+      worker->crowded)
     return false;
   /* What waits for a disk takes so long that waking up adds little, both then
    * and when the guest goes on. */
@@ -257,6 +283,7 @@ worker_thread (void *data)
     if (turn_queues (worker)) {
       worker->sleep_ns = POLL_MIN_NS;
       end_idle (worker);
+      look_around (worker);
       busy = true;
     }
     detach_stopped (worker);

@@ -357,6 +357,27 @@ test_notifications_are_not_more_than_batches (Fixture *f, gconstpointer data)
     g_assert_cmpuint (f->ring->n_kicks, <=, 51);
 }
 
+/* So that the driver works on the first while we move the last. */
+static void
+test_much_data_are_given_back_in_parts (Fixture *f, gconstpointer data)
+{
+  const Config *config = data;
+  guint calls;
+
+  vt_queue_rig_start (&f->rig, f->ring);
+  for (guint i = 0; i < 4; i++)
+    request_add (f->ring, request_new (f, 16 << 10));
+  vt_ring_kick (f->ring);
+  take_requests (f, 4);
+  vt_queue_rig_stop (&f->rig, f->ring);
+  vt_ring_drain_calls (f->ring);
+  calls = (guint) f->ring->n_calls;
+  if (config->flags & VT_RING_EVENT_IDX) /* only if it slept meanwhile */
+    g_assert_cmpuint (calls, <=, 4);
+  else
+    g_assert_cmpuint (calls, ==, 4);
+}
+
 /* A driver that polls is spared.  With EVENT_IDX in a split ring it can only say
  * so by an index, which the first time after a start does not count: a
  * front-end may have lost a notification before. */
@@ -800,6 +821,7 @@ main (int argc, char **argv)
   add_test ("random/limited", test_random_driver_limited);
   add_test ("notify/batch", test_batch_is_notified_once);
   add_test ("notify/many", test_notifications_are_not_more_than_batches);
+  add_test ("notify/parts", test_much_data_are_given_back_in_parts);
   add_test ("notify/polling", test_polling_driver_is_notified_at_most_once);
   add_test ("notify/new-call", test_new_call_descriptor_is_signalled_once);
   add_test ("enable/kick", test_disabled_queue_keeps_its_kick);
