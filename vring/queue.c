@@ -292,13 +292,13 @@ publish (VdQueue *queue)
 
 /* How many chains make a part of a batch. */
 static inline guint
-count_part (VdChain **chains, guint n)
+count_part (const VdQueue *queue, VdChain **chains, guint n)
 {
   guint64 len = 0;
   guint i = 0;
 
   do {
-    len += chains[i]->out_len + chains[i]->in_len;
+    len += MAX (chains[i]->out_len + chains[i]->in_len, queue->ops->weight);
     i++;
   } while (i < n && len < PART_BYTES);
   return i;
@@ -313,7 +313,7 @@ serve_chains (VdQueue *queue, VdChain **chains, guint n)
   for (guint i = 0, part; i < n; i += part) {
     if (i > 0)
       publish (queue);
-    part = queue->crowded ? n : count_part (chains + i, n - i);
+    part = queue->crowded ? n : count_part (queue, chains + i, n - i);
     queue->ops->handle (queue, chains + i, part, queue->user_data);
   }
 }

@@ -293,6 +293,7 @@ const VdDeviceOps vd_fs_ops = {
   .calls = vd_fs_calls,
   .queue = {
     .request_size = sizeof (VdFsRequest),
+    .weight = 8192, /* a call or two on a file, and decoding */
     .start = vd_fs_serve_start,
     .stop = vd_fs_serve_stop,
     .drain = vd_fs_serve_drain,
