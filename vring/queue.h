@@ -25,8 +25,9 @@
 /* How a queue's user, a device, is called.  All on QUEUE. */
 typedef struct {
   gsize request_size; /* bytes of VdChain.request, at most 4096 */
-  guint32 weight; /* bytes that are moved in the time that a chain takes, even
-                       * if it has fewer */
+  /* What a chain costs at least, as the bytes that are moved in that time: how
+   * many of a batch are served before the driver is told. */
+  guint32 weight;
 
   /* Before the first batch; per-thread set-up belongs here.  May be NULL.
    * Returns: 0, or -errno, which breaks the queue. */
