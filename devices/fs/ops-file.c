@@ -148,8 +148,14 @@ vd_fs_op_lseek (VdFsRequest *req, guint64 nodeid, guint64 fh, guint64 offset,
   VdFsHandle *handle;
   VdFuseLseekOut out;
   off_t at;
-  int r = vd_fs_lazy_get (vd_fs_of (req), nodeid, fh, VD_FS_FILE, &handle);
+  int r;
 
+  /* What a guest has collected and not written yet would be told as a hole, and
+   * who copies the file would leave it out.  The guest then takes all for
+   * data. */
+  if ((vd_fs_negotiated (vd_fs_of (req)) & VD_FUSE_WRITEBACK_CACHE) != 0)
+    return -ENOSYS;
+  r = vd_fs_lazy_get (vd_fs_of (req), nodeid, fh, VD_FS_FILE, &handle);
   if (r < 0)
     return r;
   /* The others move an offset that only the guest has. */

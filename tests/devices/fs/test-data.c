@@ -15,6 +15,7 @@
 static const VtFsConfig poll_only = { .force_poll = TRUE };
 static const VtFsConfig two_queues = { .n_queues = 2 };
 static const VtFsConfig read_only = { .keys = { "read-only", "yes" } };
+static const VtFsConfig writeback = { .keys = { "writeback", "yes" } };
 
 /* Bytes that tell where they belong. */
 static guint8 *
@@ -467,6 +468,18 @@ test_space_is_allocated_and_punched (VtFs *f, gconstpointer data)
   g_assert_cmpint (allocate (f, nodeid, fh, 0, 0, G_MAXUINT64), ==, -EINVAL);
 }
 
+/* Data that only the guest has must not be taken for a hole. */
+static void
+test_holes_are_not_told_to_who_collects_writes (VtFs *f, gconstpointer data)
+{
+  guint64 nodeid, fh;
+
+  vt_fs_put (f, "f", "content");
+  fh = vt_fs_open (f, "f", O_RDWR, &nodeid);
+  g_assert_cmpint (seek (f, nodeid, fh, 0, SEEK_DATA), ==, -ENOSYS);
+  g_assert_cmpint (seek (f, nodeid, fh, 0, SEEK_HOLE), ==, -ENOSYS);
+}
+
 static gint64
 copy (VtFs *f, guint32 opcode, const struct fuse_copy_file_range_in *in,
       guint64 nodeid)
@@ -599,6 +612,8 @@ main (int argc, char **argv)
             test_closes_of_local_files_are_not_told);
   ADD_WITH ("flush/always", flush_always, test_closes_are_told_if_wanted);
   ADD ("space", test_space_is_allocated_and_punched);
+  ADD_WITH ("space/writeback", writeback,
+            test_holes_are_not_told_to_who_collects_writes);
   ADD ("copy", test_ranges_are_copied_between_files);
   ADD_WITH ("two-queues", two_queues, test_two_queues_work_at_once);
   return g_test_run ();

@@ -114,6 +114,20 @@ holes (void)
   try_ ("beyond", lseek (fd, 11 << 20, SEEK_DATA));
 }
 
+/* Data that nobody has synced is no hole. */
+static void
+holes_around_new_data (void)
+{
+  int fd = make ("file", "");
+  off_t at;
+
+  try_ ("truncate", ftruncate (fd, 10 << 20));
+  try_ ("write", pwrite (fd, "new", 3, 5 << 20));
+  at = lseek (fd, 0, SEEK_DATA);
+  say ("before", at >= 0 && at <= 5 << 20);
+  say ("behind", lseek (fd, 5 << 20, SEEK_HOLE) > 5 << 20);
+}
+
 static void
 allocating (void)
 {
@@ -386,6 +400,7 @@ const Case data_cases[] = {
   { "vectors", vectors },
   { "truncating", truncating },
   { "holes", holes },
+  { "holes-around-new-data", holes_around_new_data },
   { "allocating", allocating },
   { "mappings", mappings },
   { "mapping-beyond-the-end", mapping_beyond_the_end },
