@@ -39,8 +39,8 @@ void vd_fixed_use (VdFixed *fixed, const VdMap *map);
 
 /* Whether there may be memory to put in. */
 gboolean vd_fixed_is_pending (const VdFixed *fixed);
-/* Puts another part in, in less than a millisecond unless the kernel has to make
- * huge pages. */
+/* Puts another part in: a millisecond's work, or less, unless the kernel has to
+ * make huge pages. */
 void vd_fixed_step (VdFixed *fixed);
 
 /* Returns: the index of the buffer that has these @len bytes, not 0, or -1.  What

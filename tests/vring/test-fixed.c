@@ -13,8 +13,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "tests/lib/pinned.h"
 #include "tests/lib/queue-rig.h"
-#include "vring/fd.h"
 
 #define PAGE  4096u
 #define MIB   (1ul << 20)
@@ -26,8 +26,7 @@ typedef struct {
   VtGuest *guest;
   VdMap *map;
   struct io_uring ring;
-  gboolean has_ring;
-  VdFixed *fixed;
+  VdFixed *fixed; /* NULL: the test is skipped */
   int error;
   guint n_refused;
   int file; /* of a page */
@@ -49,19 +48,21 @@ set_up (Fixture *f, gconstpointer data)
   f->map = vd_map_new ();
   f->file = memfd_create ("file", MFD_CLOEXEC);
   g_assert_no_errno (f->file);
-  f->has_ring = io_uring_queue_init (8, &f->ring, 0) == 0;
-  if (f->has_ring)
-    f->fixed = vd_fixed_new (&f->ring, on_refused, f);
-  if (!f->fixed)
-    g_test_skip ("no io_uring with such tables");
+  if (!vt_may_pin (4 * PIECE))
+    return;
+  vt_wait_pinned (getpid (), 0); /* of the test before */
+  g_assert_cmpint (io_uring_queue_init (8, &f->ring, 0), ==, 0);
+  f->fixed = vd_fixed_new (&f->ring, on_refused, f);
+  g_assert_nonnull (f->fixed);
 }
 
 static void
 tear_down (Fixture *f, gconstpointer data)
 {
-  vd_fixed_free (f->fixed);
-  if (f->has_ring)
+  if (f->fixed) {
+    vd_fixed_free (f->fixed);
     io_uring_queue_exit (&f->ring);
+  }
   vd_map_unref (f->map);
   vt_guest_free (f->guest);
   close (f->file);
@@ -107,20 +108,6 @@ static int
 find (Fixture *f, const VtRegion *region, gsize offset, gsize len)
 {
   return vd_fixed_find (f->fixed, at (f, region, offset), len);
-}
-
-/* Returns: bytes that this process has pinned. */
-static gsize
-pinned (void)
-{
-  g_autofree char *status = NULL;
-  const char *line;
-
-  g_assert_true (
-      g_file_get_contents ("/proc/self/status", &status, NULL, NULL));
-  line = strstr (status, "\nVmPin:");
-  g_assert_nonnull (line);
-  return g_ascii_strtoull (line + 7, NULL, 10) << 10;
 }
 
 static int
@@ -227,7 +214,6 @@ test_data_move_by_registered_buffers (Fixture *f, gconstpointer data)
 static void
 test_memory_that_stays_stays_registered (Fixture *f, gconstpointer data)
 {
-  gsize before = pinned ();
   VtRegion *first, *second;
   guint8 *gone;
   int index, stale;
@@ -237,7 +223,7 @@ test_memory_that_stays_stays_registered (Fixture *f, gconstpointer data)
   first = add (f, 1, 4 * MIB);
   follow (f);
   finish (f);
-  g_assert_cmpuint (pinned () - before, ==, 4 * MIB);
+  vt_wait_pinned (getpid (), 4 * MIB);
   stale = find (f, first, 0, PAGE);
   second = add (f, 0, 2 * MIB);
   follow (f);
@@ -247,7 +233,7 @@ test_memory_that_stays_stays_registered (Fixture *f, gconstpointer data)
   index = find (f, second, 0, PAGE);
   g_assert_cmpint (index, >=, 0);
   g_assert_cmpint (index, !=, stale);
-  g_assert_cmpuint (pinned () - before, ==, 6 * MIB);
+  vt_wait_pinned (getpid (), 6 * MIB);
 
   /* A request was prepared when its memory leaves. */
   gone = at (f, first, 0);
@@ -258,9 +244,9 @@ test_memory_that_stays_stays_registered (Fixture *f, gconstpointer data)
   g_assert_cmpint (vd_fixed_find (f->fixed, gone, PAGE), ==, -1);
   g_assert_cmpint (run (f), ==, -EFAULT);
   g_assert_cmpint (find (f, second, 0, PAGE), ==, index);
-  g_assert_cmpuint (pinned () - before, ==, 2 * MIB);
+  vt_wait_pinned (getpid (), 2 * MIB);
   vd_fixed_use (f->fixed, NULL);
-  g_assert_cmpuint (pinned (), ==, before);
+  vt_wait_pinned (getpid (), 0);
 }
 
 /* Fills the page with what is nowhere else and writes it by its buffer. */
@@ -322,13 +308,13 @@ set_effective (guint64 caps)
 
 /* Nothing is registered, which was told once. */
 static void
-check_refused (Fixture *f, VtRegion *region, int error, gsize before)
+check_refused (Fixture *f, VtRegion *region, int error)
 {
   finish (f);
   g_assert_cmpuint (f->n_refused, ==, 1);
   g_assert_cmpint (f->error, ==, error);
   g_assert_cmpint (find (f, region, 0, PAGE), ==, -1);
-  g_assert_cmpuint (pinned (), ==, before);
+  vt_wait_pinned (getpid (), 0);
   vd_fixed_use (f->fixed, f->map); /* another queue of the same memory */
   g_assert_false (vd_fixed_is_pending (f->fixed));
 }
@@ -336,7 +322,6 @@ check_refused (Fixture *f, VtRegion *region, int error, gsize before)
 static void
 test_what_may_not_be_pinned_is_told_once (Fixture *f, gconstpointer data)
 {
-  gsize before = pinned ();
   struct rlimit limit, low;
   VtRegion *region;
 
@@ -356,7 +341,7 @@ test_what_may_not_be_pinned_is_told_once (Fixture *f, gconstpointer data)
   g_assert_nonnull (f->fixed);
   region = add (f, 0, 3 * PIECE);
   follow (f);
-  check_refused (f, region, ENOMEM, before);
+  check_refused (f, region, ENOMEM);
   g_assert_no_errno (setrlimit (RLIMIT_MEMLOCK, &limit));
   set_effective (G_MAXUINT64);
 }
@@ -364,7 +349,6 @@ test_what_may_not_be_pinned_is_told_once (Fixture *f, gconstpointer data)
 static void
 test_memory_without_pages_is_refused (Fixture *f, gconstpointer data)
 {
-  gsize before = pinned ();
   VtRegion *region;
 
   if (!f->fixed)
@@ -372,7 +356,7 @@ test_memory_without_pages_is_refused (Fixture *f, gconstpointer data)
   region = add (f, 0, 2 * PIECE);
   follow (f);
   g_assert_no_errno (ftruncate (region->fd, PIECE + MIB));
-  check_refused (f, region, EFAULT, before);
+  check_refused (f, region, EFAULT);
 }
 
 int

@@ -7,9 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "devices/blk/call.h"
 #include "tests/lib/blk.h"
 #include "tests/lib/machine.h"
+#include "tests/lib/pinned.h"
 
 #define SECTOR   512u
 #define PAGE     4096u
@@ -39,17 +39,9 @@ typedef struct {
   VtMachine *vm;
   Slot slots[N_SLOTS];
   guint8 *expected; /* what the disk has */
+  gboolean plain;   /* requests are writes of one segment */
   guint64 n_fixed; /* requests that go by registered buffers if there are any */
 } Fixture;
-
-static gboolean
-has_uring (void)
-{
-  if (vd_call_check_uring (NULL))
-    return TRUE;
-  g_test_skip ("no io_uring");
-  return FALSE;
-}
 
 static void
 set_up (Fixture *f, gconstpointer data)
@@ -95,11 +87,12 @@ start_machine (Fixture *f)
   vt_machine_start (f->vm);
 }
 
-/* Starts the daemon and a driver.  Returns: FALSE if io_uring is missing. */
+/* Starts the daemon and a driver.  Returns: FALSE if memory cannot be
+ * registered here. */
 static gboolean
 start (Fixture *f, const char *cache, const char *key, const char *value)
 {
-  if (!has_uring ())
+  if (!vt_may_pin (4 * GUEST))
     return FALSE;
   vt_daemon_add (f->daemon, "disk", "blk", "image", f->image, "cache", cache,
                  "engine", "io_uring", "register-memory", "yes", key, value,
@@ -107,33 +100,6 @@ start (Fixture *f, const char *cache, const char *key, const char *value)
   vt_daemon_start (f->daemon);
   start_machine (f);
   return TRUE;
-}
-
-/* Returns: bytes that the daemon has pinned. */
-static gsize
-pinned (Fixture *f)
-{
-  g_autofree char *path = g_strdup_printf ("/proc/%d/status", f->daemon->pid);
-  g_autofree char *status = NULL;
-  const char *line;
-
-  g_assert_true (g_file_get_contents (path, &status, NULL, NULL));
-  line = strstr (status, "\nVmPin:");
-  g_assert_nonnull (line);
-  return g_ascii_strtoull (line + 7, NULL, 10) << 10;
-}
-
-static void
-wait_pinned (Fixture *f, gsize expected)
-{
-  gint64 end = g_get_monotonic_time () + VT_TIMEOUT_MS * 1000ll;
-
-  while (pinned (f) != expected) {
-    if (g_get_monotonic_time () > end)
-      g_error ("%" G_GSIZE_FORMAT " bytes are pinned, not %" G_GSIZE_FORMAT,
-               pinned (f), expected);
-    g_usleep (500);
-  }
 }
 
 static guint
@@ -182,6 +148,8 @@ cut (Fixture *f, Slot *slot, VtBuf *bufs)
   guint first = (guint) g_test_rand_int_range (1, SLOT / PAGE) * PAGE;
 
   slot->last = 0;
+  if (f->plain)
+    first = slot->len;
   if (first < slot->len && g_test_rand_bit ()) {
     slot->last = first;
     bufs[0] = (VtBuf){ slot->data + first, slot->len - first, slot->reads };
@@ -210,7 +178,7 @@ submit (Fixture *f, guint i)
   slot->offset = i * SLOT + (guint) g_test_rand_int_range (
                                 0, (int) (SLOT / PAGE - n_pages) + 1) *
                                 PAGE;
-  slot->reads = g_test_rand_bit ();
+  slot->reads = !f->plain && g_test_rand_bit ();
   slot->header->type =
       GUINT32_TO_LE (slot->reads ? VIRTIO_BLK_T_IN : VIRTIO_BLK_T_OUT);
   slot->header->sector = GUINT64_TO_LE (slot->offset / SECTOR);
@@ -276,6 +244,16 @@ check_fixed (Fixture *f)
   g_assert_cmpuint (fixed_calls (f) - before, ==, f->n_fixed);
 }
 
+static void
+check_image (Fixture *f)
+{
+  g_autofree char *contents = NULL;
+  gsize len;
+
+  g_assert_true (g_file_get_contents (f->image, &contents, &len, NULL));
+  g_assert_true (len == SIZE && memcmp (contents, f->expected, SIZE) == 0);
+}
+
 /* Tests. */
 
 static void
@@ -287,22 +265,16 @@ test_data_arrive (Fixture *f, gconstpointer data)
   if (!start (f, way[0], way[1], way[2]))
     return;
   use (f, 20); /* while the memory is being registered */
-  wait_pinned (f, (shared ? 1 : 2) * GUEST);
+  vt_wait_pinned (f->daemon->pid, (shared ? 1 : 2) * GUEST);
   check_fixed (f);
   vt_machine_stop (f->vm);
-  wait_pinned (f, 0);
+  vt_wait_pinned (f->daemon->pid, 0);
   vt_machine_start (f->vm);
-  wait_pinned (f, (shared ? 1 : 2) * GUEST);
+  vt_wait_pinned (f->daemon->pid, (shared ? 1 : 2) * GUEST);
   check_fixed (f);
   g_clear_pointer (&f->vm, vt_machine_free);
   vt_daemon_stop (f->daemon);
-  {
-    g_autofree char *contents = NULL;
-    gsize len;
-
-    g_assert_true (g_file_get_contents (f->image, &contents, &len, NULL));
-    g_assert_true (len == SIZE && memcmp (contents, f->expected, SIZE) == 0);
-  }
+  check_image (f);
 }
 
 static void
@@ -326,17 +298,17 @@ test_memory_comes_and_goes_under_load (Fixture *f, gconstpointer data)
     end (f);
     move_data (f, more->ptr);
     use (f, 3);
-    wait_pinned (f, 2 * (GUEST + MORE));
+    vt_wait_pinned (f->daemon->pid, 2 * (GUEST + MORE));
     if (round % 8 == 0)
       check_fixed (f);
     move_data (f, before);
     begin (f);
     g_assert_true (vt_rem_mem_reg (f->vm->fe, more));
-    g_assert_cmpuint (pinned (f), <=, 2 * (GUEST + MORE));
+    g_assert_cmpuint (vt_pinned (f->daemon->pid), <=, 2 * (GUEST + MORE));
     end (f);
     vt_guest_remove (guest, more);
     use (f, 2);
-    wait_pinned (f, 2 * GUEST);
+    vt_wait_pinned (f->daemon->pid, 2 * GUEST);
   }
   check_fixed (f);
 }
@@ -359,7 +331,7 @@ test_exchanged_memory_is_the_one_that_is_used (Fixture *f, gconstpointer data)
     move_data (f, region->ptr);
     guest->current = usual;
     use (f, 2);
-    wait_pinned (f, 2 * (GUEST + MORE));
+    vt_wait_pinned (f->daemon->pid, 2 * (GUEST + MORE));
     use (f, 2);
     vt_guest_remove (guest, region);
     region = vt_guest_add (guest, MORE_GPA, MORE_UVA, MORE, round % 2 * MIB);
@@ -367,6 +339,39 @@ test_exchanged_memory_is_the_one_that_is_used (Fixture *f, gconstpointer data)
   g_assert_true (vt_set_mem_table (f->vm->fe, guest, guest->regions->len));
   move_data (f, region->ptr);
   check_fixed (f);
+}
+
+/* The pages stay until the requests are done: the disk gets what the guest had,
+ * and no zeroes, and everybody else goes on. */
+static void
+test_truncated_memory_is_what_it_was (Fixture *f, gconstpointer data)
+{
+  VtGuest *guest;
+  VtRegion *usual, *region;
+
+  if (!start (f, "none", "threads", "2"))
+    return;
+  guest = f->vm->guest;
+  usual = guest->current;
+  region = vt_guest_add (guest, MORE_GPA, MORE_UVA, MORE, 0);
+  guest->current = usual;
+  g_assert_true (vt_add_mem_reg (f->vm->fe, region));
+  vt_wait_pinned (f->daemon->pid, 2 * (GUEST + MORE));
+  move_data (f, region->ptr);
+  f->plain = TRUE;
+  for (guint i = 0; i < N_SLOTS; i++)
+    submit (f, i);
+  g_assert_no_errno (ftruncate (region->fd, 0));
+  for (guint i = 0; i < 2; i++)
+    vt_ring_kick (f->vm->rings[i]);
+  for (guint i = 0; i < N_SLOTS; i++) {
+    const Slot *slot = vt_ring_take (f->vm->rings[i % 2], NULL);
+
+    g_assert_cmpuint (*slot->status, ==, VIRTIO_BLK_S_OK);
+  }
+  check_image (f);
+  vt_machine_disconnect (f->vm);
+  vt_wait_pinned (f->daemon->pid, 0);
 }
 
 static void
@@ -382,10 +387,10 @@ test_nothing_is_left_of_a_front_end (Fixture *f, gconstpointer data)
       vt_machine_start (f->vm);
     }
     if (round % 2 == 0)
-      wait_pinned (f, 2 * GUEST);
+      vt_wait_pinned (f->daemon->pid, 2 * GUEST);
     use (f, 2);
     vt_machine_disconnect (f->vm);
-    wait_pinned (f, 0);
+    vt_wait_pinned (f->daemon->pid, 0);
     if (round == 1)
       usage = vt_daemon_usage (f->daemon);
   }
@@ -409,7 +414,7 @@ test_two_disks_of_one_guest (Fixture *f, gconstpointer data)
   other = vt_daemon_connect (f->daemon, "other");
   vt_frontend_hello (other, VT_ORDER_QEMU_11, f->vm->guest, &ring, 1);
   vt_frontend_start (other);
-  wait_pinned (f, 3 * GUEST);
+  vt_wait_pinned (f->daemon->pid, 3 * GUEST);
   for (guint i = 0; i < 50; i++) {
     begin (f);
     memset (sector, (int) i, SECTOR);
@@ -423,7 +428,7 @@ test_two_disks_of_one_guest (Fixture *f, gconstpointer data)
   }
   vt_frontend_free (other);
   vt_ring_free (ring);
-  wait_pinned (f, 2 * GUEST);
+  vt_wait_pinned (f->daemon->pid, 2 * GUEST);
   use (f, 2);
 }
 
@@ -441,12 +446,12 @@ test_without_the_right_to_pin_all_goes_on (Fixture *f, gconstpointer data)
   if (!start (f, "none", "threads", "2"))
     return;
   vt_daemon_wait_log (f->daemon, refused);
-  wait_pinned (f, 0);
+  vt_wait_pinned (f->daemon->pid, 0);
   use (f, 10);
   vt_machine_stop (f->vm);
   vt_machine_start (f->vm);
   use (f, 10);
-  wait_pinned (f, 0);
+  vt_wait_pinned (f->daemon->pid, 0);
   log = vt_daemon_log (f->daemon);
   g_assert_nonnull (strstr (log, "(RLIMIT_MEMLOCK)"));
   g_assert_cmpuint (count_lines (log, refused), <=, 2); /* one for each life */
@@ -455,14 +460,14 @@ test_without_the_right_to_pin_all_goes_on (Fixture *f, gconstpointer data)
 static void
 test_nothing_is_pinned_unless_asked_for (Fixture *f, gconstpointer data)
 {
-  if (!has_uring ())
+  if (!vt_may_pin (4 * GUEST))
     return;
   vt_daemon_add (f->daemon, "disk", "blk", "image", f->image, "engine",
                  "io_uring", NULL);
   vt_daemon_start (f->daemon);
   start_machine (f);
   use (f, 20);
-  g_assert_cmpuint (pinned (f), ==, 0);
+  g_assert_cmpuint (vt_pinned (f->daemon->pid), ==, 0);
   g_assert_cmpuint (fixed_calls (f), ==, 0);
 }
 
@@ -486,6 +491,7 @@ main (int argc, char **argv)
   ADD_WITH ("data/sqpoll", polled, test_data_arrive);
   ADD ("memory", test_memory_comes_and_goes_under_load);
   ADD ("exchange", test_exchanged_memory_is_the_one_that_is_used);
+  ADD ("truncated", test_truncated_memory_is_what_it_was);
   ADD ("left", test_nothing_is_left_of_a_front_end);
   ADD ("two-disks", test_two_disks_of_one_guest);
   ADD ("limit", test_without_the_right_to_pin_all_goes_on);
