@@ -206,6 +206,24 @@ test_memory_is_not_registered_in_vain (Fixture *f, gconstpointer data)
   }
 }
 
+/* Here because there is no io_uring at all. */
+static void
+test_memory_that_is_not_registered_is_told_of (Fixture *f, gconstpointer data)
+{
+  vt_disk_open_with (f, "register-memory", "yes");
+  f->rig->queues.force_poll = TRUE;
+  g_test_expect_message ("virtiod-blk", G_LOG_LEVEL_WARNING,
+                         "*: register-memory: the kernel refuses it: *; "
+                         "requests go on without it");
+  vt_disk_start (f);
+  g_assert_cmpuint (vt_disk_run_sized (f, VIRTIO_BLK_T_OUT, 0, 4096), ==,
+                    VIRTIO_BLK_S_OK);
+  vt_queue_rig_pump (&f->rig->queues);
+  g_test_assert_expected_messages ();
+  memset (f->shadow, 0, 4096);
+  vt_disk_check (f);
+}
+
 /* The serial number. */
 
 static void
@@ -421,6 +439,7 @@ main (int argc, char **argv)
   ADD ("options/keys", test_keys_shape_the_disk);
   ADD ("options/mistakes", test_a_mistake_names_key_and_value);
   ADD ("options/register-memory", test_memory_is_not_registered_in_vain);
+  ADD ("register-memory", test_memory_that_is_not_registered_is_told_of);
   ADD ("id/key", test_the_serial_is_what_the_key_says);
   ADD ("id/default", test_the_default_serial_is_stable);
   ADD ("refused/read-only", test_a_read_only_disk_refuses_every_change);
