@@ -17,6 +17,7 @@ take_socket (VdFsdParse *parse, const VdFsdRow *row, const char *value,
   g_autofree char *path = g_canonicalize_filename (value, NULL);
 
   vd_fsd_set_key (parse, "socket", path);
+  parse->path = TRUE;
   return TRUE;
 }
 
@@ -27,6 +28,7 @@ take_fd (VdFsdParse *parse, const VdFsdRow *row, const char *value,
   g_autofree char *socket = g_strconcat ("fd:", value, NULL);
 
   vd_fsd_set_key (parse, "socket", socket);
+  parse->fd = TRUE;
   return TRUE;
 }
 
@@ -163,6 +165,16 @@ take_n_files (VdFsdParse *parse, const VdFsdRow *row, const char *value,
                       value);
 }
 
+/* Changes nothing, but a mistake is one. */
+static gboolean
+take_n_threads (VdFsdParse *parse, const VdFsdRow *row, const char *value,
+                GError **error)
+{
+  return g_ascii_string_to_unsigned (value, 10, 0, G_MAXUINT, NULL, NULL) ||
+         vd_fsd_fail (error, row->name, "'%s' is not a number of threads",
+                      value);
+}
+
 static const VdFsdWord cache_words[] = {
   { "auto", "auto" },  { "always", "always" },     { "never", "never" },
   { "none", "never" }, { "metadata", "metadata" }, { 0 },
@@ -263,9 +275,9 @@ const VdFsdRow vd_fsd_rows[] = {
   { "syslog", LONG, NONE, .take = take_syslog },
   { "daemonize", LONG, NONE, .take = take_daemonize },
   { "print-capabilities", LONG, NONE, .take = take_capabilities },
-  { "thread-pool-size", LONG, NEEDED,
+  { "thread-pool-size", LONG, NEEDED, .take = take_n_threads,
     .note = "each queue has its thread, others start when a call would block" },
-  { "max-idle-threads", COMPAT, NEEDED,
+  { "max-idle-threads", COMPAT, NEEDED, .take = take_n_threads,
     .note = "idle threads end by themselves" },
   { "allow-root", COMPAT, NONE, .note = "an option of mount(8)" },
 };

@@ -313,6 +313,8 @@ finish (VdFsdParse *parse, GError **error)
 
   if (find_pair (parse, "socket") == NULL)
     return vd_fsd_fail (error, "no socket", "give --fd or --socket-path");
+  if (parse->fd && parse->path)
+    return vd_fsd_fail (error, "two sockets", "give --fd or --socket-path");
   if (find_pair (parse, "source") == NULL)
     return vd_fsd_fail (error, "no directory",
                         "give --shared-dir or -o source");

@@ -33,6 +33,7 @@ typedef struct {
   GPtrArray *pairs; /* VdFsdPair: keys of the device, each once */
   gboolean print_capabilities;
   gboolean flock, posix_lock; /* both make one key */
+  gboolean fd, path;          /* which make one key, too */
   const char *seccomp;        /* NULL: not given */
 } VdFsdParse;
 

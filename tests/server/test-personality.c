@@ -296,6 +296,7 @@ test_mistakes_name_the_option (void)
 {
   assert_refused ("--fd=3", "--shared-dir");
   assert_refused ("--shared-dir=/srv", "--socket-path");
+  assert_refused ("--fd=3|--socket-path=/s|--shared-dir=/srv", "two sockets");
   assert_refused ("--fd=3|--shared-dirs=/srv", "did you mean 'shared-dir'?");
   assert_refused ("--cache=sometimes", "--cache: 'sometimes'");
   assert_refused ("-o|cache", "-o cache: it needs a value");
@@ -305,6 +306,8 @@ test_mistakes_name_the_option (void)
   assert_refused ("--xattr=yes", "--xattr: it takes no value");
   assert_refused ("--rlimit-nofile=many", "'many'");
   assert_refused ("--log-level=loud", "'loud'");
+  assert_refused ("--thread-pool-size=-1", "'-1'");
+  assert_refused ("-o|max_idle_threads=x", "'x'");
   assert_refused ("-x", "-x: unknown option");
   assert_refused ("stray", "stray: unknown option");
 }
@@ -336,7 +339,8 @@ test_all_options_are_understood (void)
           g_strsplit (option + (compat ? 3 : 0), "=VALUE", 2);
       g_autofree char *name = g_strndup (parts[0], strcspn (parts[0], "["));
       g_autofree char *line = g_strconcat (
-          "--socket-path=/s|-o|source=/srv|", compat ? "-o|" : "", name,
+          g_str_has_prefix (option, "--fd") ? "" : "--socket-path=/s|",
+          "-o|source=/srv|", compat ? "-o|" : "", name,
           parts[1] != NULL && strchr (option, '[') == NULL ? "=" : "",
           parts[1] != NULL && strchr (option, '[') == NULL ? values[k] : "",
           NULL);
