@@ -39,6 +39,7 @@ typedef struct {
   VtMachine *vm;
   Slot slots[N_SLOTS];
   guint8 *expected; /* what the disk has */
+  gsize to_pin;     /* bytes that the test needs at most */
   gboolean plain;   /* requests are writes of one segment */
   guint64 n_fixed; /* requests that go by registered buffers if there are any */
 } Fixture;
@@ -46,6 +47,7 @@ typedef struct {
 static void
 set_up (Fixture *f, gconstpointer data)
 {
+  f->to_pin = 4 * GUEST;
   f->images = vt_daemon_new ();
   f->image = vt_daemon_image (f->images, "image", SIZE);
   g_assert_true (
@@ -92,7 +94,7 @@ start_machine (Fixture *f)
 static gboolean
 start (Fixture *f, const char *cache, const char *key, const char *value)
 {
-  if (!vt_may_pin (4 * GUEST))
+  if (!vt_may_pin (f->to_pin))
     return FALSE;
   vt_daemon_add (f->daemon, "disk", "blk", "image", f->image, "cache", cache,
                  "engine", "io_uring", "register-memory", "yes", key, value,
@@ -128,8 +130,6 @@ fixed_calls (Fixture *f)
   }
   return g_ascii_strtoull (g_strrstr (log, name) + strlen (name), NULL, 10);
 }
-
-/* Load. */
 
 static void
 fill (guint8 *data, guint len)
@@ -254,8 +254,6 @@ check_image (Fixture *f)
   g_assert_true (len == SIZE && memcmp (contents, f->expected, SIZE) == 0);
 }
 
-/* Tests. */
-
 static void
 test_data_arrive (Fixture *f, gconstpointer data)
 {
@@ -277,23 +275,28 @@ test_data_arrive (Fixture *f, gconstpointer data)
   check_image (f);
 }
 
+static VtRegion *
+add_region (Fixture *f, guint64 file_offset)
+{
+  VtGuest *guest = f->vm->guest;
+  VtRegion *usual = guest->current, *region;
+
+  region = vt_guest_add (guest, MORE_GPA, MORE_UVA, MORE, file_offset);
+  guest->current = usual;
+  return region;
+}
+
 static void
 test_memory_comes_and_goes_under_load (Fixture *f, gconstpointer data)
 {
-  VtGuest *guest;
-  VtRegion *usual;
-
   if (!start (f, "none", "threads", "2"))
     return;
-  guest = f->vm->guest;
-  usual = guest->current;
   for (guint round = 0; round < 20; round++) {
     guint8 *before = f->slots[0].data;
     VtRegion *more;
 
     begin (f);
-    more = vt_guest_add (guest, MORE_GPA, MORE_UVA, MORE, 0);
-    guest->current = usual;
+    more = add_region (f, 0);
     g_assert_true (vt_add_mem_reg (f->vm->fe, more));
     end (f);
     move_data (f, more->ptr);
@@ -306,7 +309,7 @@ test_memory_comes_and_goes_under_load (Fixture *f, gconstpointer data)
     g_assert_true (vt_rem_mem_reg (f->vm->fe, more));
     g_assert_cmpuint (vt_pinned (f->daemon->pid), <=, 2 * (GUEST + MORE));
     end (f);
-    vt_guest_remove (guest, more);
+    vt_guest_remove (f->vm->guest, more);
     use (f, 2);
     vt_wait_pinned (f->daemon->pid, 2 * GUEST);
   }
@@ -319,25 +322,24 @@ static void
 test_exchanged_memory_is_the_one_that_is_used (Fixture *f, gconstpointer data)
 {
   VtGuest *guest;
-  VtRegion *usual, *region;
+  VtRegion *region;
 
   if (!start (f, "none", "threads", "2"))
     return;
   guest = f->vm->guest;
-  usual = guest->current;
-  region = vt_guest_add (guest, MORE_GPA, MORE_UVA, MORE, 0);
+  region = add_region (f, 0);
   for (guint round = 0; round < 12; round++) {
     g_assert_true (vt_set_mem_table (f->vm->fe, guest, guest->regions->len));
     move_data (f, region->ptr);
-    guest->current = usual;
     use (f, 2);
     vt_wait_pinned (f->daemon->pid, 2 * (GUEST + MORE));
     use (f, 2);
     vt_guest_remove (guest, region);
-    region = vt_guest_add (guest, MORE_GPA, MORE_UVA, MORE, round % 2 * MIB);
+    region = add_region (f, round % 2 * MIB);
   }
   g_assert_true (vt_set_mem_table (f->vm->fe, guest, guest->regions->len));
   move_data (f, region->ptr);
+  vt_wait_pinned (f->daemon->pid, 2 * (GUEST + MORE));
   check_fixed (f);
 }
 
@@ -346,15 +348,11 @@ test_exchanged_memory_is_the_one_that_is_used (Fixture *f, gconstpointer data)
 static void
 test_truncated_memory_is_what_it_was (Fixture *f, gconstpointer data)
 {
-  VtGuest *guest;
-  VtRegion *usual, *region;
+  VtRegion *region;
 
   if (!start (f, "none", "threads", "2"))
     return;
-  guest = f->vm->guest;
-  usual = guest->current;
-  region = vt_guest_add (guest, MORE_GPA, MORE_UVA, MORE, 0);
-  guest->current = usual;
+  region = add_region (f, 0);
   g_assert_true (vt_add_mem_reg (f->vm->fe, region));
   vt_wait_pinned (f->daemon->pid, 2 * (GUEST + MORE));
   move_data (f, region->ptr);
@@ -438,6 +436,7 @@ test_without_the_right_to_pin_all_goes_on (Fixture *f, gconstpointer data)
   const char *refused = "disk: register-memory: the kernel refuses it: ";
   g_autofree char *log = NULL;
 
+  f->to_pin = PAGE;
   if (geteuid () == 0)
     vt_daemon_run_under (f->daemon, "setpriv", "--bounding-set=-ipc_lock",
                          "prlimit", "--memlock=4194304", NULL);
