@@ -25,6 +25,7 @@ typedef struct {
 typedef struct {
   const char *engine, *cache;
   gboolean force_poll; /* a worker without io_uring */
+  gboolean registered; /* register-memory=yes */
   gboolean in_memory;  /* the image lies on tmpfs, not on a disk */
 } VtDiskMode;
 

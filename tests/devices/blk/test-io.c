@@ -12,9 +12,11 @@
 #include "tests/devices/blk/disk.h"
 #include "tests/devices/blk/loop.h"
 #include "tests/devices/blk/random.h"
+#include "tests/lib/pinned.h"
 #include "vring/fd.h"
 
-#define SECTOR 512u
+#define SECTOR  512u
+#define MAY_PIN (64u << 20) /* at least the guest's memory */
 
 typedef VtDisk Fixture;
 
@@ -45,8 +47,9 @@ test_what_is_written_is_read_back (gconstpointer data)
 
   vt_disk_init (&f, mode->in_memory);
   f.rig = vt_rig_open (f.guest, &vd_blk_ops, &error, "image", f.path, "engine",
-                       mode->engine, "cache", mode->cache, NULL);
-  if (can_run (mode, error)) {
+                       mode->engine, "cache", mode->cache, "register-memory",
+                       mode->registered ? "yes" : "no", NULL);
+  if (can_run (mode, error) && (!mode->registered || vt_may_pin (MAY_PIN))) {
     f.rig->queues.force_poll = mode->force_poll;
     vt_disk_start (&f);
     vt_random_run (&f, 24);
@@ -82,6 +85,23 @@ add_modes (void)
         g_test_add_data_func (path, &modes[n++],
                               test_what_is_written_is_read_back);
       }
+}
+
+static void
+add_registered_modes (void)
+{
+  static const VtDiskMode modes[] = {
+    { .engine = "io_uring", .cache = "writeback", .registered = TRUE },
+    { .engine = "io_uring", .cache = "writethrough", .registered = TRUE },
+    { .engine = "auto", .cache = "none", .registered = TRUE },
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (modes); i++) {
+    g_autofree char *path =
+        g_strdup_printf ("/blk/io/registered/%s", modes[i].cache);
+
+    g_test_add_data_func (path, &modes[i], test_what_is_written_is_read_back);
+  }
 }
 
 /* A read that finds only some of its pages in memory is made in two calls. */
@@ -280,6 +300,7 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   add_modes ();
+  add_registered_modes ();
   vt_disk_add_modes ("io/half-cached", test_a_read_may_be_half_cached);
   vt_disk_add_modes ("queues/storm", test_queues_do_not_disturb_each_other);
   g_test_add_data_func ("/blk/device/512", GUINT_TO_POINTER (512),
