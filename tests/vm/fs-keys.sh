@@ -16,6 +16,7 @@ declare -A keys=(
   [tight]='cache=auto fd-budget=16'
   [writeback]='cache=always writeback=yes xattr=yes'
   [lazy]='cache=auto read-only=yes open=lazy'
+  [layers]='cache=never xattr=yes'
 )
 
 devices() {
@@ -95,6 +96,22 @@ lazy_refuses_writes() {
   same "$(cat "$work/lazy/a/3")" 'a 3'
 }
 
+# With names that are asked for again each time: what overlayfs has copied up must
+# be found by them.
+overlays() {
+  guest uml 'mkdir -p /mnt/layers /mnt/overlay && mount -t virtiofs layers /mnt/layers
+    cd /mnt/layers && mkdir lower upper work lower/dir && echo low >lower/file && echo low >lower/dir/gone
+    cp lower/file lower/other && cd / && mount -t overlay -o \
+      lowerdir=/mnt/layers/lower,upperdir=/mnt/layers/upper,workdir=/mnt/layers/work none /mnt/overlay'
+  guest uml 'cd /mnt/overlay; echo more >>file; rm -r dir; mkdir dir; echo x >dir/new; cd /'
+  same "$(guest uml 'cat /mnt/overlay/file')" $'low\nmore'
+  guest uml 'chmod 600 /mnt/overlay/other && mv /mnt/overlay/file /mnt/overlay/other'
+  same "$(guest uml 'cat /mnt/overlay/other; ls /mnt/overlay /mnt/overlay/dir | tr "\n" " "')" \
+    $'low\nmore\n/mnt/overlay: dir other  /mnt/overlay/dir: new '
+  guest uml 'umount /mnt/overlay'
+  same "$(cat "$work/layers/upper/other" "$work/layers/lower/file")" $'low\nmore\nlow'
+}
+
 daemon_start < <(devices)
 fill_lazy
 check_or_bail "a guest boots" boots
@@ -109,4 +126,5 @@ check "open=lazy: many read at once" lazy_reads_at_once
 check "open=lazy: runs a program" lazy_runs_programs
 check "open=lazy: sees what the host changes" lazy_sees_changes
 check "open=lazy: refuses to write" lazy_refuses_writes
+check "overlayfs in a guest has its layers here" overlays
 finish

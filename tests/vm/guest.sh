@@ -83,7 +83,7 @@ uml_start() {
   done
   mkdir -p "$work/uml-kernel/lib/modules"
   ln -sfn "/usr/lib/uml/modules/$(linux.uml --version)" "$work/uml-kernel/lib/modules/"
-  guest_initramfs "$work/uml-kernel" uml
+  guest_initramfs "$work/uml-kernel" uml overlay
   # Its memory is a file in TMPDIR.
   TMPDIR=/dev/shm guest_start "$name" linux.uml "mem=${UML_MEMORY:-128M}" quiet panic=-1 \
     "initrd=$work/uml.cpio" "uml_dir=$work" "umid=$name.uml" \

@@ -408,6 +408,7 @@ ask_more (VtFuse *fuse, guint64 nodeid, guint64 fh)
   ioctl.out_size = sizeof (int);
   (void) vt_fuse_call (fuse, FUSE_IOCTL, nodeid, &ioctl, sizeof ioctl, NULL, 0,
                        out, sizeof out);
+  create.flags |= O_TMPFILE;
   (void) vt_fuse_call (fuse, 51 /* TMPFILE */, 1, &create, sizeof create, "/",
                        2, out, sizeof out);
 }

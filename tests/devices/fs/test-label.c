@@ -153,8 +153,11 @@ test_labels_are_never_cut (void)
 
 /* What the device does. */
 
-static const struct fuse_create_in create_args = { .flags = O_RDWR,
-                                                   .mode = S_IFREG | 0644 };
+/* O_TMPFILE: for TMPFILE; CREATE has no use for it. */
+static const struct fuse_create_in create_args = {
+  .flags = O_RDWR | O_TMPFILE,
+  .mode = S_IFREG | 0644,
+};
 
 /* Everything that makes a file. */
 static guint

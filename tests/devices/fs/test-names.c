@@ -206,7 +206,8 @@ test_creating_what_exists_opens_it (VtFs *f, gconstpointer data)
 static void
 test_a_file_without_a_name_gets_one (VtFs *f, gconstpointer data)
 {
-  struct fuse_create_in in = { .flags = O_RDWR, .mode = S_IFREG | 0640 };
+  struct fuse_create_in in = { .flags = O_RDWR | O_TMPFILE,
+                               .mode = S_IFREG | 0640 };
   struct {
     struct fuse_entry_out entry;
     struct fuse_open_out open;
@@ -227,6 +228,19 @@ test_a_file_without_a_name_gets_one (VtFs *f, gconstpointer data)
   g_assert_cmpint (vt_fuse_link (f->c, out.entry.nodeid, 1, "named"), ==, 0);
   content = vt_fs_get (f, "named");
   g_assert_cmpstr (content, ==, "text");
+}
+
+/* The kernel's own, for overlayfs: see vd_fs_op_tmpfile(). */
+static void
+test_overlayfs_gets_no_file_without_a_name (VtFs *f, gconstpointer data)
+{
+  struct fuse_create_in in = { .flags = O_WRONLY | O_LARGEFILE,
+                               .mode = S_IFREG };
+  guint8 out[sizeof (struct fuse_entry_out) + sizeof (struct fuse_open_out)];
+
+  g_assert_cmpint (vt_fuse_call (f->c, FUSE_TMPFILE, 1, &in, sizeof in, "/", 2,
+                                 out, sizeof out),
+                   ==, -EOPNOTSUPP);
 }
 
 static void
@@ -397,6 +411,7 @@ main (int argc, char **argv)
   ADD_WITH ("change/live", live, test_names_are_made_moved_and_removed);
   ADD ("create", test_creating_what_exists_opens_it);
   ADD ("tmpfile", test_a_file_without_a_name_gets_one);
+  ADD ("tmpfile/overlayfs", test_overlayfs_gets_no_file_without_a_name);
   ADD ("forget", test_forgotten_nodes_are_stale);
   ADD ("forget/too-much", test_forgetting_too_much_harms_nothing);
   ADD ("forget/urgent", test_forgets_come_on_the_urgent_queue);

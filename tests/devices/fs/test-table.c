@@ -83,6 +83,15 @@ fill_create (void *args, const World *world)
 }
 
 static void
+fill_tmpfile (void *args, const World *world)
+{
+  struct fuse_create_in *in = args;
+
+  fill_create (args, world);
+  in->flags |= O_TMPFILE;
+}
+
+static void
 fill_mknod (void *args, const World *world)
 {
   struct fuse_mknod_in *in = args;
@@ -189,7 +198,7 @@ static const Row rows[] = {
   { FUSE_CREATE, ROOT, 16, NAMES ("c"), ENTRY + OPEN, ENTRY + OPEN, FALSE,
     fill_create },
   { FUSE_TMPFILE, ROOT, 16, NAMES ("/"), ENTRY + OPEN, ENTRY + OPEN, FALSE,
-    fill_create },
+    fill_tmpfile },
   { FUSE_WRITE, FILE_, 40, "data", 4, 8, 8, TRUE, fill_write },
   { FUSE_READ, FILE_, 40, NULL, 0, 7, 4096, TRUE, fill_read },
   { FUSE_STATFS, ROOT, 0, NULL, 0, 80, 80, FALSE, NULL },
