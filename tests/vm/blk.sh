@@ -142,6 +142,38 @@ resizes() {
   within 5 has_size "$1" 96
 }
 
+now_us() {
+  echo "${EPOCHREALTIME/./}"
+}
+
+# Gives the image of guest $1 $2 MiB while the guest looks at its disk's size,
+# and prints how many microseconds later the guest said that it changed.
+resize_us() {
+  local reply from
+  guest_send "$1" 'size=/sys/block/${disk#/dev/}/size; read old <$size; echo @looks
+    while read new <$size; [ $new = $old ]; do :; done'
+  guest_expect "$1" @looks :
+  from=$(now_us)
+  truncate -s "$2M" "$work/$1.img"
+  guest_expect "$1" '@done ' guest_says
+  echo $(($(now_us) - from))
+}
+
+# The best of eight is without what else the host has to do, but with all ways
+# in between, the guest's console and shell included.
+resizes_at_once() {
+  local best=1000000000 us size
+  : >"$work/resize.best"
+  for size in 97 99 98 120 97 130 97 96; do
+    us=$(resize_us "$1" $size)
+    echo "$size MiB: seen after $us us"
+    [ "$us" -ge "$best" ] || best=$us
+    has_size "$1" $size
+  done
+  echo "$1: a resize was seen by the guest after $best us" >"$work/resize.best"
+  [ "$best" -lt 50000 ]
+}
+
 reboots() {
   local sum
   guest "$1" 'mke2fs -q -F -t ext4 $disk && mount -t ext4 $disk /mnt/disk'
@@ -168,6 +200,8 @@ all_checks() {
   check "$1: a read-only disk refuses writes" read_only "$1"
   check "$1: nothing beyond the end" end_of_disk "$1"
   check "$1: a resized image is a resized disk" resizes "$1"
+  check "$1: the guest sees a resize within 50 ms" resizes_at_once "$1"
+  comment <"$work/resize.best"
   check "$1: synced data is there after a reboot" reboots "$1"
 }
 

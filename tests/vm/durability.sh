@@ -7,7 +7,7 @@
 . "$(dirname "$0")/lib.sh"
 
 vm_need daemon qemu strace
-disks=(back through none)
+disks=(back through none unsafe)
 
 # Boots a guest with one disk for each cache mode on engine $1, under the
 # wrapper that follows.
@@ -41,6 +41,14 @@ socket=$work/none.sock
 image=$work/none.img
 serial=none
 cache=none
+engine=$engine
+
+[device unsafe]
+kind=blk
+socket=$work/unsafe.sock
+image=$work/unsafe.img
+serial=unsafe
+cache=unsafe
 engine=$engine
 END
   qemu_start qemu "${options[@]}"
@@ -89,6 +97,16 @@ flush_is_one_fdatasync() {
   begin
   write_and_fsync "$1" 7
   same "$(count "$(sync_call "$1")")" 7 "syncs for 7 flushes"
+  same "$(count "$(durable_write "$1")")" 0 "durable writes"
+}
+
+# What the user asked for: the guest believes that its flushes do something.
+flush_is_nothing() {
+  same "$(guest qemu "cat /sys/block/\$(disk $1)/cache_type")" 'write back'
+  begin
+  write_and_fsync "$1" 7
+  same "$(count "$(any_write "$1")")" 7 "writes"
+  same "$(count "$(sync_call "$1")")" 0 "syncs for 7 flushes"
   same "$(count "$(durable_write "$1")")" 0 "durable writes"
 }
 
@@ -174,6 +192,7 @@ for disk in back none; do
   check "threads, $disk: no flush, no fdatasync" no_flush_no_fdatasync $disk
 done
 check "threads, through: every write is durable by itself" writes_are_durable through
+check "threads, unsafe: a guest fsync is nothing" flush_is_nothing unsafe
 check "threads, back: the guest toggles the cache" toggles
 guest_kill qemu
 finish_daemon
@@ -184,6 +203,8 @@ if ext4_trace_start; then
   check "io_uring, back: 7 guest fsyncs are 7 syncs" ext4_counts back write_and_fsync 7 7
   check "io_uring, back: no flush, no sync" ext4_counts back write_only 5 0
   check "io_uring, none: 7 guest fsyncs are 7 syncs" ext4_counts none write_and_fsync 7 7
+  check "io_uring, none: no flush, no sync" ext4_counts none write_only 5 0
+  check "io_uring, unsafe: 7 guest fsyncs are nothing" ext4_counts unsafe write_and_fsync 7 0
   check "io_uring, through: 5 writes are 5 durable writes" ext4_counts through write_only 5 5
   cache_type back 'write through'
   check "io_uring, back turned to through: 5 durable writes" ext4_counts back write_only 5 5

@@ -384,6 +384,31 @@ test_the_same_device_serves_one_driver_after_another (Fixture *f,
   }
 }
 
+/* A guest that writes the header of a qcow2 image, with a backing file, must not
+ * make the host open that file when the disk is opened again. */
+static void
+test_the_format_is_never_guessed (Fixture *f, gconstpointer data)
+{
+  static const guint8 qcow2[] = "QFI\xfb\0\0\0\3\0\0\0\0\0\0\0\x68"
+                                "\0\0\0\x0b\0\0\0\x10";
+  guint8 sector[SECTOR] = { 0 }, back[SECTOR];
+
+  memcpy (sector, qcow2, sizeof qcow2 - 1);
+  memcpy (sector + 0x68, "/etc/passwd", 11);
+  vt_disk_start_with (f, "engine", "auto");
+  g_assert_cmpuint (vt_blk_write (f->ring, 0, sector, SECTOR), ==,
+                    VIRTIO_BLK_S_OK);
+  memcpy (f->shadow, sector, SECTOR);
+  g_clear_pointer (&f->rig, vt_rig_free);
+  vt_ring_reset (f->ring, 0);
+  vt_disk_start_with (f, "engine", "auto");
+  g_assert_cmpuint (vt_disk_config (f).capacity, ==, VT_DISK_SIZE / SECTOR);
+  g_assert_cmpuint (vt_blk_read (f->ring, 0, back, SECTOR), ==,
+                    VIRTIO_BLK_S_OK);
+  g_assert_cmpmem (back, SECTOR, sector, SECTOR);
+  vt_disk_check (f);
+}
+
 static void
 test_a_grown_file_is_a_grown_disk (Fixture *f, gconstpointer data)
 {
@@ -450,6 +475,7 @@ main (int argc, char **argv)
        test_a_chain_without_a_status_breaks_its_queue_alone);
   ADD ("refused/types", test_unknown_types_are_unsupported);
   ADD ("life/drivers", test_the_same_device_serves_one_driver_after_another);
+  ADD ("life/format", test_the_format_is_never_guessed);
   ADD ("life/grown", test_a_grown_file_is_a_grown_disk);
   ADD ("life/dump", test_the_dump_counts_requests);
   return g_test_run ();

@@ -392,6 +392,7 @@ main (int argc, char **argv)
     { "auto", "writeback", .toggles = TRUE },
     { "threads", "writeback", .toggles = TRUE },
     { "threads", "writethrough", .toggles = TRUE },
+    { "threads", "none", .toggles = TRUE },
     { "io_uring", "writeback", .toggles = TRUE },
     { "io_uring", "writethrough", .toggles = TRUE },
     { "auto", "none", .toggles = TRUE },
