@@ -136,15 +136,19 @@ file_open (VdFs *fs, guint64 nodeid, const VdFsInode *inode, guint64 owner,
   return 0;
 }
 
-/* Remembers who locks by which handle. */
+/* Remembers who locks by which handle.
+ * @wanted: (nullable): as vd_fs_lock_file_get(); who only asks has a file, too,
+ *   which must end with a handle */
 static void
 note_locker (VdFsLocks *locks, VdFsLockFile *file, VdFsHandle *handle,
              guint64 fh, const struct flock *wanted)
 {
   atomic_store_explicit (&handle->has_locked, TRUE, memory_order_relaxed);
   pthread_mutex_lock (&locks->lock);
-  file->fh = fh;
-  if (wanted->l_type != F_UNLCK) /* the guest does not say who unlocks */
+  if (wanted != NULL || file->fh == 0)
+    file->fh = fh;
+  if (wanted != NULL &&
+      wanted->l_type != F_UNLCK) /* the guest does not say who unlocks */
     file->pid = (guint32) wanted->l_pid;
   pthread_mutex_unlock (&locks->lock);
 }
@@ -161,7 +165,7 @@ vd_fs_lock_file_get (VdFs *fs, guint64 nodeid, guint64 fh, guint64 owner,
   *ret = file_find (&fs->locks, nodeid, owner);
   if (*ret == NULL)
     r = file_open (fs, nodeid, handle->inode, owner, ret);
-  if (r == 0 && wanted != NULL)
+  if (r == 0)
     note_locker (&fs->locks, *ret, handle, fh, wanted);
   vd_fs_handles_put (handle);
   return r;

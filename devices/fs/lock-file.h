@@ -21,7 +21,7 @@ struct VdFsLockFile {
 
   /* By the locks' lock. */
   guint refs;  /* one is the table's while it is in it */
-  guint64 fh;  /* by which the owner locked last */
+  guint64 fh;  /* by which the owner locked last, or asked first */
   guint32 pid; /* who did that in the guest; 0: nobody knows */
 };
 

@@ -242,6 +242,27 @@ test_releasing_a_file_drops_locks_made_by_it (VtFs *f, gconstpointer data)
   g_assert_cmpuint (vt_fs_n_fds (), ==, before);
 }
 
+/* Locks of the kind OFD have an owner for each open file, who never closes it by
+ * FLUSH. */
+static void
+test_asking_for_locks_keeps_nothing_open (VtFs *f, gconstpointer data)
+{
+  struct fuse_file_lock found;
+  guint before = vt_fs_n_fds ();
+  Want w = { .type = F_WRLCK };
+
+  vt_fs_put (f, "f", "x");
+  for (guint i = 1; i <= 10; i++) {
+    w.owner = i;
+    w.fh = vt_fs_open (f, "f", O_RDWR, &w.nodeid);
+    g_assert_cmpint (get_lock (f, &w, &found), ==, 0);
+    g_assert_cmpuint (found.type, ==, F_UNLCK);
+    g_assert_cmpint (vt_fuse_release (f->c, w.nodeid, w.fh), ==, 0);
+  }
+  vt_fuse_forget (f->c, w.nodeid, 10);
+  g_assert_cmpuint (vt_fs_n_fds (), ==, before);
+}
+
 static void
 test_closing_a_file_drops_the_owners_locks (VtFs *f, gconstpointer data)
 {
@@ -505,6 +526,7 @@ main (int argc, char **argv)
   ADD ("ranges", test_ranges_are_told);
   ADD ("pid", test_the_guests_process_is_told);
   ADD ("release-all", test_releasing_a_file_drops_locks_made_by_it);
+  ADD ("release-asked", test_asking_for_locks_keeps_nothing_open);
   ADD ("flush", test_closing_a_file_drops_the_owners_locks);
   ADD ("release", test_releasing_a_file_drops_its_flock);
   ADD ("wait", test_who_waits_delays_nobody);
