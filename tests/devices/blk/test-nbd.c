@@ -327,7 +327,10 @@ test_mistakes_are_named (void)
   expect_refusal (&f, missing, "lock", "off", "No such file");
   expect_refusal (&f, export, "lock", "off", "other");
   expect_refusal (&f, "nbd://name.invalid/", "lock", "off", "name.invalid");
-  expect_refusal (&f, "nbd+carrier-pigeon:///", "lock", "off", "");
+  expect_refusal (&f, "nbd+carrier-pigeon:///", "lock", "off", "scheme");
+  expect_refusal (&f, "nbd+unix:///known", "lock", "off", "socket parameter");
+  expect_refusal (&f, "nbd://[::1", "lock", "off", "parse URI");
+  expect_refusal (&f, "nbd:", "lock", "off", "No such file");
   g_free (f.server->uri);
   f.server->uri =
       g_strdup_printf ("nbd+unix:///known?socket=%s", f.server->socket);
