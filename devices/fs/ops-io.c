@@ -329,11 +329,12 @@ vd_fs_op_tmpfile (VdFsRequest *req, guint64 parent, const VdFuseCreateIn *args)
   VdFsInode *dir;
   int host = host_flags (fs, args->flags), fd, r;
 
-  /* Programs say O_TMPFILE; without it, it is overlayfs in the guest.  That goes
-   * on by the entry of the nameless file once it has a name, and Linux then looks
-   * for "/" when the entry is too old: ESTALE for all that was copied up.  Told
-   * that there is no such thing, it makes a file and renames it. */
-  if ((args->flags & O_TMPFILE) != O_TMPFILE)
+  /* Programs say O_TMPFILE; who only writes and does not say it is overlayfs in
+   * the guest.  That goes on by the entry of the nameless file once it has a
+   * name, and Linux then looks for "/" when the entry is too old: ESTALE for all
+   * that was copied up.  Told that there is no such thing, it makes a file and
+   * renames it. */
+  if ((args->flags & (O_TMPFILE | O_ACCMODE)) == O_WRONLY)
     return -EOPNOTSUPP;
   r = vd_fs_inodes_get (&fs->inodes, parent, &dir);
   if (r < 0)
