@@ -88,6 +88,26 @@ test_capabilities_need_no_disk (void)
   g_assert_nonnull (strstr (personality->text, "\"blk-file\""));
 }
 
+/* Front-ends look for the file, scripts ask with the option. */
+static void
+test_the_json_file_has_the_capabilities (void)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (VdPersonality) personality =
+      translate ("--print-capabilities", &error);
+  g_autofree char *path =
+      g_test_build_filename (G_TEST_DIST, "..", "contrib", "vhost-user",
+                             "50-virtiod-blk.json.in", NULL);
+  g_autofree char *file = NULL;
+
+  g_assert_no_error (error);
+  g_assert_true (g_file_get_contents (path, &file, NULL, &error));
+  g_assert_cmpstr (strstr (personality->text, "\"features\""), ==,
+                   strstr (file, "\"features\""));
+  g_assert_nonnull (strstr (file, "\"type\": \"block\""));
+  g_assert_nonnull (strstr (file, "\"binary\": \"@binary@\""));
+}
+
 int
 main (int argc, char **argv)
 {
@@ -97,5 +117,7 @@ main (int argc, char **argv)
   g_test_add_func ("/personality-blk/mistakes", test_mistakes_are_named);
   g_test_add_func ("/personality-blk/capabilities",
                    test_capabilities_need_no_disk);
+  g_test_add_func ("/personality-blk/json",
+                   test_the_json_file_has_the_capabilities);
   return g_test_run ();
 }
