@@ -167,6 +167,7 @@ struct VdDevice {
   guint max_threads;      /* of its pool; 0: the default */
   guint n_workers;        /* threads that its queues share; 0: one for each */
   guint sqpoll_ms;        /* vd_worker_new_sqpoll(); 0: not wanted */
+  gboolean iopoll;        /* vd_worker_new_iopoll(); not with sqpoll_ms */
   gboolean resubmits;     /* a request may be done twice: in-flight tracking is
                        * offered, and a successor submits it again */
   gboolean offer_config;  /* whether GET_CONFIG is offered */

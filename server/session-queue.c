@@ -87,7 +87,8 @@ ring_worker (VdVring *vring, GError **error)
     owner->worker =
         dev->sqpoll_ms > 0
             ? vd_worker_new_sqpoll (name, dev->pool, dev->sqpoll_ms, error)
-            : vd_worker_new (name, dev->pool, FALSE, error);
+        : dev->iopoll ? vd_worker_new_iopoll (name, dev->pool, error)
+                      : vd_worker_new (name, dev->pool, FALSE, error);
     if (owner->worker != NULL)
       vd_worker_set_spin (owner->worker,
                           (guint) vd_options_uint (dev->options, "busy-poll"));

@@ -46,6 +46,7 @@ struct VdWorker {
   VdPool *pool;
   bool force_poll;
   guint sqpoll_ms; /* 0: submissions are system calls */
+  bool want_iopoll;
   char name[16];
   VdMail end_mail;
 
@@ -67,13 +68,27 @@ struct VdWorker {
   long n_switches;         /* that others forced, when last looked at */
   bool crowded;            /* others want the processor */
   guint64 wake_ns;         /* vd_worker_wake_after(): the moment; 0: none */
+  bool has_iopoll;
+  guint n_iopoll;    /* operations that the second ring has */
+  guint64 iopoll_ns; /* when it last gave one back, or got the first */
   int epoll_fd;
   int fixed_fd; /* vd_worker_fix_fd(): at index 0 of the ring's table; or -1 */
 #if VD_HAVE_URING
   struct io_uring ring;
-  VdFixed *fixed; /* vd_worker_fix_memory(); NULL: not wanted */
+  struct io_uring iopoll; /* if has_iopoll */
+  VdFixed *fixed;         /* vd_worker_fix_memory(); NULL: not wanted */
 #endif
 };
+
+/* worker-iopoll.c. */
+
+/* Makes the second ring, if the kernel has such. */
+void vd_iopoll_init (VdWorker *worker);
+void vd_iopoll_clear (VdWorker *worker);
+/* Whether the thread had better not sleep. */
+bool vd_iopoll_is_awake (const VdWorker *worker);
+/* Submits what is prepared and takes what came.  Returns: whether any came. */
+bool vd_iopoll_turn (VdWorker *worker);
 
 /* Returns: how long the thread may sleep, 0: until something comes. */
 guint64 vd_worker_sleep_limit (const VdWorker *worker);

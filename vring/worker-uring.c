@@ -97,12 +97,15 @@ uring_init (VdWorker *worker)
     done = try_flags (worker, flags[i]);
   if (done)
     io_uring_register_ring_fd (&worker->ring);
+  if (done && worker->want_iopoll)
+    vd_iopoll_init (worker);
   return done;
 }
 
 static void
 uring_clear (VdWorker *worker)
 {
+  vd_iopoll_clear (worker);
   vd_fixed_free (worker->fixed);
   /* The ring itself ends later, and locks of the file with it. */
   if (worker->fixed_fd >= 0)
@@ -177,8 +180,10 @@ uring_wait (VdWorker *worker, bool sleep)
 {
   struct io_uring *ring = &worker->ring;
   struct io_uring_cqe *cqe = NULL;
+  bool came = vd_iopoll_turn (worker);
   bool more = worker->fixed != NULL && vd_fixed_is_pending (worker->fixed);
-  guint64 limit = sleep && !more ? vd_worker_sleep_limit (worker) : 0;
+  bool sleeps = sleep && !more && !came;
+  guint64 limit = sleeps ? vd_worker_sleep_limit (worker) : 0;
   struct __kernel_timespec timeout = { (long long) (limit / 1000000000),
                                        (long long) (limit % 1000000000) };
   guint head, n = 0;
@@ -186,7 +191,7 @@ uring_wait (VdWorker *worker, bool sleep)
   uring_arm (worker);
   if (limit > 0)
     io_uring_submit_and_wait_timeout (ring, &cqe, 1, &timeout, NULL);
-  else if (sleep && !more)
+  else if (sleeps)
     io_uring_submit_and_wait (ring, 1);
   else if (io_uring_sq_ready (ring) > 0 ||
            (IO_URING_READ_ONCE (*ring->sq.kflags) & IORING_SQ_TASKRUN))

@@ -24,6 +24,9 @@
 #define POLL_MIN_NS 20000
 #define POLL_MAX_NS 1000000
 
+/* A disk that should be polled, but is silent, is asked this often. */
+#define IOPOLL_REST_NS 1000000
+
 /* Looking before a sleep: the first try; how many times the longest look is soon
  * enough, since a sleep adds the time to wake up; what a look in vain costs, and
  * how many sleeps go by before it is tried again. */
@@ -52,6 +55,8 @@ vd_worker_sleep_limit (const VdWorker *worker)
 {
   guint64 limit = worker->n_polled > 0 ? worker->sleep_ns : 0, now;
 
+  if (worker->n_iopoll > 0)
+    limit = limit > 0 ? MIN (limit, IOPOLL_REST_NS) : IOPOLL_REST_NS;
   if (worker->wake_ns == 0)
     return limit;
   now = now_ns ();
@@ -172,6 +177,24 @@ has_in_flight (const VdWorker *worker)
   return false;
 }
 
+static void
+look_at_queues (VdWorker *worker)
+{
+  for (VdQueue *queue = worker->queues; queue != NULL; queue = queue->next)
+    queue->kicked = true;
+}
+
+/* Whether a disk is polled that gives its answers to nobody who sleeps. */
+static bool
+polls_disk (const VdWorker *worker)
+{
+#if VD_HAVE_URING
+  return worker->n_iopoll > 0 && vd_iopoll_is_awake (worker);
+#else
+  return false;
+#endif
+}
+
 /* Nothing came in this turn.  Returns: whether to look once more, awake. */
 static bool
 spins (VdWorker *worker)
@@ -179,6 +202,10 @@ spins (VdWorker *worker)
   guint max = atomic_load_explicit (&worker->spin_max_ns, memory_order_relaxed);
   guint64 now;
 
+  if (polls_disk (worker)) {
+    look_at_queues (worker);
+    return true;
+  }
   if (max == 0 || worker->queues == NULL || worker->ops == &vd_wait_epoll ||
       worker->crowded)
     return false;
@@ -193,8 +220,7 @@ spins (VdWorker *worker)
     worker->idle_ns = now;
   if (worker->slow || now - worker->idle_ns >= worker->spin_ns)
     return false;
-  for (VdQueue *queue = worker->queues; queue != NULL; queue = queue->next)
-    queue->kicked = true;
+  look_at_queues (worker);
   relax ();
   return true;
 }
@@ -236,8 +262,7 @@ wake_due (VdWorker *worker)
   if (worker->wake_ns == 0 || worker->wake_ns > now_ns ())
     return;
   worker->wake_ns = 0;
-  for (VdQueue *queue = worker->queues; queue != NULL; queue = queue->next)
-    queue->kicked = true;
+  look_at_queues (worker);
 }
 
 static void
@@ -353,7 +378,7 @@ vd_worker_post (VdWorker *worker, VdMail *mail)
 
 static VdWorker *
 start (const char *name, VdPool *pool, gboolean force_poll, guint sqpoll_ms,
-       GError **error)
+       bool iopoll, GError **error)
 {
   VdWorker *worker = g_new0 (VdWorker, 1);
   int r;
@@ -362,6 +387,7 @@ start (const char *name, VdPool *pool, gboolean force_poll, guint sqpoll_ms,
   worker->pool = pool;
   worker->force_poll = force_poll;
   worker->sqpoll_ms = sqpoll_ms;
+  worker->want_iopoll = iopoll;
   worker->sleep_ns = POLL_MIN_NS;
   worker->epoll_fd = worker->fixed_fd = -1;
   worker->box = vd_mailbox_new ();
@@ -382,14 +408,20 @@ VdWorker *
 vd_worker_new (const char *name, VdPool *pool, gboolean force_poll,
                GError **error)
 {
-  return start (name, pool, force_poll, 0, error);
+  return start (name, pool, force_poll, 0, false, error);
 }
 
 VdWorker *
 vd_worker_new_sqpoll (const char *name, VdPool *pool, guint idle_ms,
                       GError **error)
 {
-  return start (name, pool, FALSE, idle_ms, error);
+  return start (name, pool, FALSE, idle_ms, false, error);
+}
+
+VdWorker *
+vd_worker_new_iopoll (const char *name, VdPool *pool, GError **error)
+{
+  return start (name, pool, FALSE, 0, true, error);
 }
 
 void

@@ -55,6 +55,15 @@ void vd_worker_fix_memory (VdWorker *worker,
  * The operation may end with -EFAULT if a queue's memory changes first. */
 int vd_worker_find_fixed (const VdWorker *worker, const void *at, gsize len);
 
+/* QUEUE: whether vd_worker_get_iopoll_sqe() works here; constant for a worker. */
+gboolean vd_worker_has_iopoll (const VdWorker *worker);
+/* QUEUE, only if vd_worker_has_iopoll(): as vd_worker_get_sqe(), in a ring whose
+ * completions come without interrupts where the disk has polled queues; until
+ * then the thread does not sleep, unless the disk is silent for long.  Only for
+ * io_uring_prep_readv() and _writev() on descriptors with O_DIRECT, which are not
+ * fixed.  -EOPNOTSUPP: not on this disk. */
+struct io_uring_sqe *vd_worker_get_iopoll_sqe (VdWorker *worker, VdOp *op);
+
 /* QUEUE: op->work() runs on a thread of the device's pool, then op->done() on
  * this one.  For calls that io_uring lacks, or that may block. */
 void vd_worker_offload (VdWorker *worker, VdOp *op);
@@ -100,6 +109,8 @@ VdWorker *vd_worker_new (const char *name, VdPool *pool, gboolean force_poll,
  * system calls until none came for @idle_ms; if the kernel has such threads. */
 VdWorker *vd_worker_new_sqpoll (const char *name, VdPool *pool, guint idle_ms,
                                 GError **error);
+/* CONTROL: the same, with vd_worker_get_iopoll_sqe(), if the kernel has that. */
+VdWorker *vd_worker_new_iopoll (const char *name, VdPool *pool, GError **error);
 /* CONTROL: ends the thread, which must have no queue, when polls that were
  * canceled have ended.  NULL is fine. */
 void vd_worker_free (VdWorker *worker);

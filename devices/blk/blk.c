@@ -76,6 +76,19 @@ check_engine (VdOptions *options, GError **error)
   return FALSE;
 }
 
+/* Tried before a guest depends on it. */
+static gboolean
+check_polling (VdOptions *options, const VdImage *image, GError **error)
+{
+  g_autoptr (GError) local = NULL;
+
+  if (!vd_options_bool (options, "iopoll") ||
+      vd_call_check_polling (image->fd, image->block_size, &local))
+    return TRUE;
+  vd_options_set_error (options, "iopoll", error, "%s", local->message);
+  return FALSE;
+}
+
 static void
 open_queues (VdBlk *blk, guint n_queues)
 {
@@ -123,6 +136,10 @@ blk_open (VdOptions *options, GError **error)
   image = open_image (options, error);
   if (image == NULL)
     return NULL;
+  if (!check_polling (options, image, error)) {
+    vd_image_close (image);
+    return NULL;
+  }
   blk = g_new0 (VdBlk, 1);
   blk->image = image;
   blk->engine = vd_blk_choice (options, "engine");
@@ -141,6 +158,7 @@ blk_open (VdOptions *options, GError **error)
   blk->parent.virtio_id = VIRTIO_ID_BLOCK;
   blk->parent.max_threads = MAX_THREADS;
   blk->parent.sqpoll_ms = (guint) vd_options_uint (options, "sqpoll");
+  blk->parent.iopoll = vd_options_bool (options, "iopoll");
   blk->register_memory = vd_options_bool (options, "register-memory");
   blk->parent.n_workers = (guint) vd_options_uint (options, "threads");
   blk->parent.offer_config = TRUE;
@@ -275,6 +293,7 @@ blk_queue_start (VdQueue *vq, gpointer user_data)
   queue->worker = vd_queue_worker (vq);
   vd_policy_init (&queue->policy, blk->engine,
                   vd_worker_has_uring (queue->worker), blk->image);
+  queue->policy.iopoll = blk->parent.iopoll && vd_call_can_poll (queue->worker);
   vd_hold_init (&queue->hold);
   vd_queue_set_data (vq, queue);
   if (blk->image->nbd != NULL)

@@ -40,7 +40,8 @@ typedef struct VdTask VdTask;
 struct VdTask {
   VdOp op;
   VdCall call;
-  bool fixed; /* by vd_call_by_uring(): made with a registered buffer */
+  bool fixed;  /* by vd_call_by_uring(): made with a registered buffer */
+  bool polled; /* by vd_call_by_polling() */
 
   /* Private to nbd-link.c. */
   struct {
@@ -66,6 +67,11 @@ int vd_call_run (const VdCall *call);
  * DISCARD and ERASE, which io_uring lacks, go to the pool. */
 void vd_call_by_uring (VdWorker *worker, VdTask *task);
 
+/* QUEUE, only where vd_call_can_poll(): a READ or WRITE with O_DIRECT whose
+ * completion the thread looks for.  Its result may be -EOPNOTSUPP. */
+void vd_call_by_polling (VdWorker *worker, VdTask *task);
+bool vd_call_can_poll (const VdWorker *worker);
+
 /* QUEUE: makes calls on @fd, open as long as the worker, cheaper by io_uring. */
 void vd_call_fix_fd (VdWorker *worker, int fd);
 
@@ -85,3 +91,8 @@ void vd_call_by_pool (VdPool *pool, VdTask *task, VdMailbox *box);
 /* CONTROL.  Returns: FALSE with @error set if this kernel or this build has no
  * io_uring for us. */
 gboolean vd_call_check_uring (GError **error);
+/* CONTROL, may block: makes a polled read of the first @len bytes of @fd, which
+ * has O_DIRECT, so @len is one that its alignment allows.
+ * Returns: FALSE with @error set if the kernel, or this build, does not poll for
+ * it */
+gboolean vd_call_check_polling (int fd, gsize len, GError **error);

@@ -92,9 +92,13 @@ static void
 task_done (VdOp *op, int res)
 {
   VdBlkRequest *req = VD_CONTAINER (op, VdBlkRequest, task.op);
-  bool fixed = req->task.fixed;
+  bool fixed = req->task.fixed, polled = req->task.polled;
 
-  req->task.fixed = false;
+  req->task.fixed = req->task.polled = false;
+  if (res == -EOPNOTSUPP && polled) {
+    vd_call_by_uring (req->queue->worker, &req->task);
+    return;
+  }
   /* io_uring may give up where a system call would have waited; and a registered
    * buffer may have gone before the call was submitted. */
   if (res == -EAGAIN || res == -EINTR || (res == -EFAULT && fixed)) {
@@ -134,6 +138,7 @@ start_call (VdBlkRequest *req, int *res)
   case VD_ROUTE_NOW: *res = vd_call_run (call); return true;
   case VD_ROUTE_TIMED: *res = run_timed (policy, call); return true;
   case VD_ROUTE_REMOTE: vd_nbd_submit (&queue->nbd, &req->task); break;
+  case VD_ROUTE_POLLED: vd_call_by_polling (queue->worker, &req->task); break;
   case VD_ROUTE_URING:
     vd_call_by_uring (queue->worker, &req->task);
     vd_blk_add (&queue->stats.fixed, req->task.fixed);

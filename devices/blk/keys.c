@@ -121,6 +121,11 @@ const VdKey vd_blk_keys[] = {
             "costs a processor, by default it does not",
     .min = 1,
     .max = 60000 },
+  { .name = "iopoll",
+    .type = VD_KEY_BOOL,
+    .fallback = "no",
+    .help = "whether the thread looks for answers of the disk instead of "
+            "sleeping; with cache=none, on disks with polled queues" },
   { .name = "register-memory",
     .type = VD_KEY_BOOL,
     .fallback = "no",
@@ -204,6 +209,27 @@ check_register_memory (VdOptions *options, GError **error)
   return FALSE;
 }
 
+static gboolean
+check_iopoll (VdOptions *options, GError **error)
+{
+  const char *why = NULL;
+
+  if (vd_nbd_is_uri (vd_options_string (options, "image")))
+    why = "not with a disk on a server";
+  else if (vd_blk_choice (options, "cache") != VD_CACHE_NONE)
+    why = "only with cache=none";
+  else if (vd_blk_choice (options, "engine") == VD_ENGINE_THREADS)
+    why = "not with engine=threads";
+  else if (vd_options_has (options, "sqpoll"))
+    why = "not with sqpoll, which serves another ring";
+  else if (vd_options_bool (options, "register-memory"))
+    why = "not with register-memory=yes, which serves another ring";
+  if (why == NULL || !vd_options_bool (options, "iopoll"))
+    return TRUE;
+  vd_options_set_error (options, "iopoll", error, "%s", why);
+  return FALSE;
+}
+
 gboolean
 vd_blk_check (VdOptions *options, GError **error)
 {
@@ -227,7 +253,7 @@ vd_blk_check (VdOptions *options, GError **error)
                           "and 255");
     return FALSE;
   }
-  if (!check_register_memory (options, error))
+  if (!check_iopoll (options, error) || !check_register_memory (options, error))
     return FALSE;
   if (!vd_lifetime_check (vd_options_string (options, "lifetime"))) {
     vd_options_set_error (options, "lifetime", error,

@@ -71,8 +71,8 @@ route_write (VdPolicy *policy, const VdCall *call, gboolean background)
   return VD_ROUTE_TIMED;
 }
 
-VdRoute
-vd_policy_route (VdPolicy *policy, const VdCall *call, gboolean background)
+static VdRoute
+choose (VdPolicy *policy, const VdCall *call, gboolean background)
 {
   if (policy->remote)
     return VD_ROUTE_REMOTE;
@@ -89,6 +89,24 @@ vd_policy_route (VdPolicy *policy, const VdCall *call, gboolean background)
   case VD_CALL_ERASE: break;
   }
   return VD_ROUTE_POOL;
+}
+
+/* Durable writes wait for more than the disk's answer, so that looking for it
+ * gains nothing. */
+static gboolean
+is_polled (const VdPolicy *policy, const VdCall *call)
+{
+  return policy->iopoll && call->flags == 0 &&
+         (call->kind == VD_CALL_READ || call->kind == VD_CALL_WRITE);
+}
+
+VdRoute
+vd_policy_route (VdPolicy *policy, const VdCall *call, gboolean background)
+{
+  VdRoute route = choose (policy, call, background);
+
+  return route == VD_ROUTE_URING && is_polled (policy, call) ? VD_ROUTE_POLLED
+                                                             : route;
 }
 
 VdRoute

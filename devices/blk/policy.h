@@ -23,6 +23,7 @@ typedef enum {
   VD_ROUTE_TIMED, /* now; tell vd_policy_took() how long it took */
   VD_ROUTE_TRY,   /* now with RWF_NOWAIT, then as vd_policy_behind() says */
   VD_ROUTE_URING,
+  VD_ROUTE_POLLED, /* by io_uring, whose completions are looked for */
   VD_ROUTE_POOL,
   VD_ROUTE_REMOTE, /* to a server */
   VD_N_ROUTES
@@ -31,7 +32,8 @@ typedef enum {
 /* One for each queue; QUEUE. */
 typedef struct {
   VdEngine engine;
-  gboolean uring; /* the worker has one */
+  gboolean uring;  /* the worker has one */
+  gboolean iopoll; /* wanted, and the worker can */
   gboolean in_memory, direct, remote;
   gboolean no_try_read, no_try_write; /* RWF_NOWAIT is not known here */
   guint away;      /* writes to send away before the next is timed */

@@ -124,6 +124,55 @@ vd_call_check_uring (GError **error)
   return FALSE;
 }
 
+bool
+vd_call_can_poll (const VdWorker *worker)
+{
+  return vd_worker_has_uring (worker) && vd_worker_has_iopoll (worker);
+}
+
+void
+vd_call_by_polling (VdWorker *worker, VdTask *task)
+{
+  task->polled = true;
+  prepare (vd_worker_get_iopoll_sqe (worker, &task->op), &task->call);
+}
+
+/* Returns: what the call returned, or -errno. */
+static int
+run_on (struct io_uring *ring, const VdCall *call)
+{
+  struct io_uring_cqe *cqe;
+  int r;
+
+  prepare (io_uring_get_sqe (ring), call);
+  r = io_uring_submit (ring);
+  while (r >= 0 && (r = io_uring_wait_cqe (ring, &cqe)) == -EINTR)
+    r = 0;
+  return r < 0 ? r : cqe->res;
+}
+
+gboolean
+vd_call_check_polling (int fd, gsize len, GError **error)
+{
+  struct iovec iov = { g_aligned_alloc (1, len, 4096), len };
+  VdCall call = { VD_CALL_READ, fd, 0, 1, &iov, 0, len };
+  struct io_uring ring;
+  int r = io_uring_queue_init (1, &ring, IORING_SETUP_IOPOLL);
+
+  if (r == 0) {
+    r = run_on (&ring, &call);
+    io_uring_queue_exit (&ring); /* ends what may be under way */
+  }
+  g_aligned_free (iov.iov_base);
+  if (r >= 0)
+    return TRUE;
+  g_set_error (error, G_FILE_ERROR, g_file_error_from_errno (-r),
+               "the kernel refuses a polled read of the image: %s%s",
+               g_strerror (-r),
+               r == -EOPNOTSUPP ? " (has its disk polled queues?)" : "");
+  return FALSE;
+}
+
 #else
 
 void
@@ -150,6 +199,24 @@ vd_call_check_uring (GError **error)
   g_set_error_literal (error, G_FILE_ERROR, G_FILE_ERROR_NOSYS,
                        "this virtiod was built without io_uring");
   return FALSE;
+}
+
+bool
+vd_call_can_poll (const VdWorker *worker)
+{
+  return false;
+}
+
+void
+vd_call_by_polling (VdWorker *worker, VdTask *task)
+{
+  vd_call_by_thread (worker, task);
+}
+
+gboolean
+vd_call_check_polling (int fd, gsize len, GError **error)
+{
+  return vd_call_check_uring (error);
 }
 
 #endif

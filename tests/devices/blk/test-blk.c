@@ -206,6 +206,28 @@ test_memory_is_not_registered_in_vain (Fixture *f, gconstpointer data)
   }
 }
 
+static void
+test_a_disk_is_not_polled_in_vain (Fixture *f, gconstpointer data)
+{
+  static const struct {
+    const char *cache, *key, *value, *text;
+  } cases[] = {
+    { "writeback", "engine", "auto", "iopoll=yes: only with cache=none" },
+    { "none", "engine", "threads", "iopoll=yes: not with engine=threads" },
+    { "none", "sqpoll", "20", "iopoll=yes: not with sqpoll" },
+    { "none", "register-memory", "yes", "iopoll=yes: not with register-" },
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
+    g_autoptr (GError) error = NULL;
+
+    g_assert_null (vt_rig_open (f->guest, &vd_blk_ops, &error, "image", f->path,
+                                "iopoll", "yes", "cache", cases[i].cache,
+                                cases[i].key, cases[i].value, NULL));
+    g_assert_nonnull (strstr (error->message, cases[i].text));
+  }
+}
+
 /* Here because there is no io_uring at all. */
 static void
 test_memory_that_is_not_registered_is_told_of (Fixture *f, gconstpointer data)
@@ -464,6 +486,7 @@ main (int argc, char **argv)
   ADD ("options/keys", test_keys_shape_the_disk);
   ADD ("options/mistakes", test_a_mistake_names_key_and_value);
   ADD ("options/register-memory", test_memory_is_not_registered_in_vain);
+  ADD ("options/iopoll", test_a_disk_is_not_polled_in_vain);
   ADD ("register-memory", test_memory_that_is_not_registered_is_told_of);
   ADD ("id/key", test_the_serial_is_what_the_key_says);
   ADD ("id/default", test_the_default_serial_is_stable);
