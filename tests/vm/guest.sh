@@ -74,12 +74,14 @@ qemu_spawn() {
     -kernel "$image" -initrd "$work/qemu.cpio" -append "${qemu_append[*]}" "$@"
 }
 
-# Boots User-Mode Linux guest $1; each further argument is SOCKET:VIRTIO-ID.
+# Boots User-Mode Linux guest $1; each further argument is SOCKET:VIRTIO-ID, or
+# one of the kernel's, KEY=VALUE.
 uml_start() {
   local name=$1 device args=()
   shift
   for device in "$@"; do
-    args+=("virtio_uml.device=$device")
+    [[ $device == *=* ]] || device=virtio_uml.device=$device
+    args+=("$device")
   done
   mkdir -p "$work/uml-kernel/lib/modules"
   ln -sfn "/usr/lib/uml/modules/$(linux.uml --version)" "$work/uml-kernel/lib/modules/"

@@ -144,7 +144,6 @@ test_data_arrive (Fixture *f, gconstpointer data)
   vt_daemon_stop (f->daemon);
 }
 
-/* With requests under way, a queue ends when they have. */
 static void
 test_queues_stop_and_start (Fixture *f, gconstpointer data)
 {
