@@ -27,8 +27,12 @@ typedef struct {
 } VtDaemon;
 
 /* How many mappings may come and go: threads leave stacks and heaps for the
- * next. */
+ * next, and with TSan what it notes of these. */
+#ifdef __SANITIZE_THREAD__
+#define VT_MAPS_SLACK 64
+#else
 #define VT_MAPS_SLACK 24
+#endif
 
 /* What a process holds on to.  With a sanitizer, which maps more and more for
  * itself, n_maps counts mappings of files only; guest memory and rings of

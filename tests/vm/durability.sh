@@ -180,7 +180,7 @@ ext4_trace_start() {
 
 ext4_trace_stop() {
   [ -z "${trace_pid:-}" ] || kill "$trace_pid"
-  [ ! -d "${trace_dir:-/nowhere}" ] || rmdir "$trace_dir"
+  [ ! -d "${trace_dir:-/nowhere}" ] || within 10 rmdir "$trace_dir" # its reader has it open
   ! mountpoint -q "$work/tracing" || umount "$work/tracing"
 }
 vm_at_exit=ext4_trace_stop
