@@ -31,7 +31,7 @@
  * enough, since a sleep adds the time to wake up; what a look in vain costs, and
  * how many sleeps go by before it is tried again. */
 #define SPIN_MIN_NS     4000
-#define SPIN_SOON       2
+#define SPIN_SOON       4
 #define SPIN_SCORE_MAX  16
 #define SPIN_SCORE_MISS 3
 #define SPIN_REST       64
