@@ -8,7 +8,6 @@
  * then, from sleeps in the other ring, so that it costs no processor.
  */
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "vring/worker-private.h"
@@ -18,15 +17,6 @@
 
 /* How long after the last answer the worker stays awake for the next one. */
 #define AWAKE_NS 10000000
-
-static guint64
-now_ns (void)
-{
-  struct timespec now;
-
-  clock_gettime (CLOCK_MONOTONIC, &now);
-  return (guint64) now.tv_sec * 1000000000 + (guint64) now.tv_nsec;
-}
 
 /* As of the other ring (worker-uring.c).  Returns: whether it can be used. */
 static bool
@@ -80,7 +70,8 @@ vd_iopoll_clear (VdWorker *worker)
 bool
 vd_iopoll_is_awake (const VdWorker *worker)
 {
-  return worker->n_iopoll > 0 && now_ns () - worker->iopoll_ns < AWAKE_NS;
+  return worker->n_iopoll > 0 &&
+         vd_worker_now_ns () - worker->iopoll_ns < AWAKE_NS;
 }
 
 bool
@@ -103,7 +94,7 @@ vd_iopoll_turn (VdWorker *worker)
   }
   io_uring_cq_advance (ring, n);
   if (n > 0)
-    worker->iopoll_ns = now_ns ();
+    worker->iopoll_ns = vd_worker_now_ns ();
   return n > 0;
 }
 
@@ -122,6 +113,6 @@ vd_worker_get_iopoll_sqe (VdWorker *worker, VdOp *op)
     io_uring_submit (&worker->iopoll);
   io_uring_sqe_set_data (sqe, op);
   if (worker->n_iopoll++ == 0)
-    worker->iopoll_ns = now_ns ();
+    worker->iopoll_ns = vd_worker_now_ns ();
   return sqe;
 }

@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <time.h>
 
 #include "build-options.h"
 #include "vring/queue-private.h"
@@ -89,6 +90,16 @@ void vd_iopoll_clear (VdWorker *worker);
 bool vd_iopoll_is_awake (const VdWorker *worker);
 /* Submits what is prepared and takes what came.  Returns: whether any came. */
 bool vd_iopoll_turn (VdWorker *worker);
+
+/* Of the monotonic clock. */
+static inline guint64
+vd_worker_now_ns (void)
+{
+  struct timespec now;
+
+  clock_gettime (CLOCK_MONOTONIC, &now);
+  return (guint64) now.tv_sec * 1000000000 + (guint64) now.tv_nsec;
+}
 
 /* Returns: how long the thread may sleep, 0: until something comes. */
 guint64 vd_worker_sleep_limit (const VdWorker *worker);

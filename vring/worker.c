@@ -15,7 +15,6 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #include "vring/thread.h"
 #include "vring/worker-private.h"
@@ -41,15 +40,6 @@
 #define CROWD_TURNS    64
 #define CROWD_SWITCHES 8
 
-static guint64
-now_ns (void)
-{
-  struct timespec now;
-
-  clock_gettime (CLOCK_MONOTONIC, &now);
-  return (guint64) now.tv_sec * 1000000000 + (guint64) now.tv_nsec;
-}
-
 guint64
 vd_worker_sleep_limit (const VdWorker *worker)
 {
@@ -59,7 +49,7 @@ vd_worker_sleep_limit (const VdWorker *worker)
     limit = limit > 0 ? MIN (limit, IOPOLL_REST_NS) : IOPOLL_REST_NS;
   if (worker->wake_ns == 0)
     return limit;
-  now = now_ns ();
+  now = vd_worker_now_ns ();
   now = worker->wake_ns > now ? worker->wake_ns - now : 1;
   return limit > 0 ? MIN (limit, now) : now;
 }
@@ -215,7 +205,7 @@ spins (VdWorker *worker)
     worker->slow = true;
     return false;
   }
-  now = now_ns ();
+  now = vd_worker_now_ns ();
   if (worker->idle_ns == 0)
     worker->idle_ns = now;
   if (worker->slow || now - worker->idle_ns >= worker->spin_ns)
@@ -237,7 +227,7 @@ end_idle (VdWorker *worker)
 
   if (worker->idle_ns == 0)
     return;
-  waited = now_ns () - worker->idle_ns;
+  waited = vd_worker_now_ns () - worker->idle_ns;
   worker->idle_ns = 0;
   worker->slow = false;
   if (slow)
@@ -259,7 +249,7 @@ end_idle (VdWorker *worker)
 static void
 wake_due (VdWorker *worker)
 {
-  if (worker->wake_ns == 0 || worker->wake_ns > now_ns ())
+  if (worker->wake_ns == 0 || worker->wake_ns > vd_worker_now_ns ())
     return;
   worker->wake_ns = 0;
   look_at_queues (worker);
@@ -358,7 +348,7 @@ vd_worker_box (const VdWorker *worker)
 void
 vd_worker_wake_after (VdWorker *worker, guint64 ns)
 {
-  guint64 at = now_ns () + ns;
+  guint64 at = vd_worker_now_ns () + ns;
 
   if (worker->wake_ns == 0 || at < worker->wake_ns)
     worker->wake_ns = at;

@@ -75,8 +75,7 @@ open_export (VdFs *fs, VdOptions *options, GError **error)
   vd_fs_handles_init (&fs->handles, &fs->budget);
   vd_fs_reaper_init (&fs->reaper);
   vd_fs_locks_init (&fs->locks);
-  vd_fs_dax_init (&fs->dax, &fs->parent,
-                  vd_options_uint (options, "dax-size"));
+  vd_fs_dax_init (&fs->dax, &fs->parent, vd_options_uint (options, "dax-size"));
   pthread_mutex_init (&fs->init_lock, NULL);
   pthread_mutex_init (&fs->bench_lock, NULL);
   return TRUE;
