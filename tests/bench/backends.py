@@ -38,7 +38,7 @@ def blk(build, direct):
                                            f"blk,socket={path},image={image}{cache}"]}
     if not direct:
         backends["synchronous"] = lambda path, image: [
-            f"{build}/tests/bench/sync-blk", "--device", f"sync,socket={path},image={image},busy-poll=0"]
+            f"{build}/tests/bench/sync-blk", path, image]
     if shutil.which("qemu-storage-daemon"):
         backends["qsd io_uring, iothread"] = qsd("io_uring", True, direct)
         backends["qsd io_uring"] = qsd("io_uring", False, direct)

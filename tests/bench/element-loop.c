@@ -6,23 +6,11 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/uio.h>
 
 #include "vring/queue-private.h"
 
 #define ELEMENT_MAX         1024 /* buffers */
 #define PROTOCOL_F_INFLIGHT 12
-
-typedef struct {
-  guint head, n_out, n_in;
-  struct iovec *in, *out;
-} Element;
-
-/* What a device allocates: the element comes first. */
-typedef struct {
-  Element element;
-  guint8 data[128];
-} Request;
 
 static bool
 has_feature (const ElementLoop *loop, guint bit)
@@ -209,8 +197,8 @@ take_head (ElementLoop *loop, guint *head)
   return false;
 }
 
-static G_GNUC_NO_INLINE void *
-pop (ElementLoop *loop, gsize size)
+void *
+element_loop_pop (ElementLoop *loop, gsize size)
 {
   guint head;
   void *element;
@@ -304,8 +292,8 @@ flush (ElementLoop *loop, guint n)
     loop->signalled_valid = false;
 }
 
-static G_GNUC_NO_INLINE void
-push (ElementLoop *loop, const Element *element, guint32 len)
+void
+element_loop_push (ElementLoop *loop, const Element *element, guint32 len)
 {
   fill (loop, element, len, 0);
   if (is_tracked (loop))
@@ -334,25 +322,11 @@ wants_notification (ElementLoop *loop)
                                      loop->used_idx, old);
 }
 
-static G_GNUC_NO_INLINE void
-notify (ElementLoop *loop)
+void
+element_loop_notify (ElementLoop *loop)
 {
   if (is_lost (loop) || !wants_notification (loop))
     return;
   if (eventfd_write (loop->call_fd, 1) < 0)
     fail (loop);
-}
-
-guint
-element_loop_serve (ElementLoop *loop)
-{
-  Request *request;
-  guint n = 0;
-
-  for (; (request = pop (loop, sizeof *request)) != NULL; n++) {
-    push (loop, &request->element, 513);
-    notify (loop);
-    free (request);
-  }
-  return n;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * element-loop.h - the baseline of ring-cost: serving a split virtqueue one
- * element at a time
+ * element-loop.h - serving a split virtqueue one element at a time: the baseline
+ * of ring-cost, and the rings of sync-blk
  *
  * It does what libvhost-user does for each request: it tests whether the queue
  * is broken, whether requests are to be submitted again and whether the ring is
@@ -18,6 +18,7 @@
 #include <glib.h>
 #include <linux/virtio_ring.h>
 #include <stdbool.h>
+#include <sys/uio.h>
 
 #define ELEMENT_REGIONS 8
 
@@ -44,5 +45,17 @@ typedef struct {
   guint64 *tracked; /* NULL: nothing is tracked */
 } ElementLoop;
 
-/* Serves all that is available.  Returns: the number of requests. */
-guint element_loop_serve (ElementLoop *loop);
+typedef struct {
+  guint head, n_out, n_in;
+  struct iovec *in, *out;
+} Element;
+
+/* Returns: (transfer full) (nullable): @size bytes that begin with an Element, to
+ * be freed by free(); NULL if nothing is available. */
+void *element_loop_pop (ElementLoop *loop, gsize size);
+
+/* Gives @element back, of which @len bytes were written. */
+void element_loop_push (ElementLoop *loop, const Element *element, guint32 len);
+
+/* Calls the driver if it asks for that. */
+void element_loop_notify (ElementLoop *loop);
