@@ -61,15 +61,17 @@ on_sigbus (int signal_number, siginfo_t *info, void *context)
   guintptr at = (guintptr) info->si_addr;
   VdGuard *guard = find_guard (at);
 
-  if (guard != NULL &&
-      ((atomic_load (&guard->emptied) &&
-        put_zeroes (at - at % page_size, page_size)) ||
-       put_zeroes (atomic_load (&guard->start), atomic_load (&guard->len)))) {
+  if (guard != NULL) {
+    /* Before any thread can read the zeroes. */
     atomic_store (&guard->lost, true);
-    atomic_fetch_add (&generation, 1);
-    return;
+    if ((atomic_load (&guard->emptied) &&
+         put_zeroes (at - at % page_size, page_size)) ||
+        put_zeroes (atomic_load (&guard->start), atomic_load (&guard->len))) {
+      atomic_fetch_add (&generation, 1);
+      return;
+    }
   }
-  /* Not guest memory: a bug of ours, which ends as it would have without us
+  /* Not guarded memory: a bug of ours, which ends as it would have without us
    * when the instruction faults again. */
   sigaction (SIGBUS, &previous, NULL);
 }

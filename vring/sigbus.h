@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * sigbus.h - surviving a front-end that truncates its memory
+ * sigbus.h - surviving a front-end that truncates its memory, or whoever truncates
+ * a file that is mapped
  *
  * Touching a page that its file no longer has raises SIGBUS.  The handler finds
  * the mapping by the address, puts zero pages over all of it and marks it lost,
@@ -24,7 +25,8 @@ void vd_guard_free (VdGuard *guard);
  * into files as if they were data. */
 void vd_guard_lose (VdGuard *guard);
 
-/* Any thread: whether the mapping was lost. */
+/* Any thread: whether the mapping was lost.  Who reads zeroes that took its place
+ * and asks afterwards (acquire) is told. */
 gboolean vd_guard_is_lost (const VdGuard *guard);
 
 /* Any thread: a number that changes whenever any mapping is lost: what a queue

@@ -160,6 +160,8 @@ blk_open (VdOptions *options, GError **error)
   blk->parent.sqpoll_ms = (guint) vd_options_uint (options, "sqpoll");
   blk->parent.iopoll = vd_options_bool (options, "iopoll");
   blk->register_memory = vd_options_bool (options, "register-memory");
+  blk->mapped_reads = blk->engine == VD_ENGINE_AUTO &&
+                      vd_options_bool (options, "mapped-reads");
   blk->parent.n_workers = (guint) vd_options_uint (options, "threads");
   blk->parent.offer_config = TRUE;
   blk->parent.resubmits = TRUE; /* a read or write done twice is the same */
@@ -176,7 +178,11 @@ blk_open (VdOptions *options, GError **error)
 static void
 blk_opened (VdDevice *dev)
 {
-  vd_blk_watch_size ((VdBlk *) dev);
+  VdBlk *blk = (VdBlk *) dev;
+
+  if (blk->mapped_reads)
+    blk->mapped = vd_mapped_new (blk->image);
+  vd_blk_watch_size (blk);
 }
 
 static void
@@ -186,6 +192,7 @@ blk_close (VdDevice *dev)
 
   vd_watch_free (blk->watch);
   vd_cache_close (blk);
+  vd_mapped_free (blk->mapped);
   vd_image_close (blk->image);
   g_aligned_free (blk->queues);
   g_free (blk);
@@ -210,6 +217,7 @@ take_lock (VdBlk *blk, GError **error)
 {
   g_autoptr (GError) local = NULL;
 
+  vd_mapped_forget (blk->mapped);
   if (!vd_image_lock (blk->image, &local)) {
     vd_options_set_error (blk->parent.options, "image", error, "%s",
                           local->message);
@@ -293,6 +301,7 @@ blk_queue_start (VdQueue *vq, gpointer user_data)
   queue->worker = vd_queue_worker (vq);
   vd_policy_init (&queue->policy, blk->engine,
                   vd_worker_has_uring (queue->worker), blk->image);
+  vd_mapped_open_view (&queue->mapped, blk->mapped);
   queue->policy.iopoll = blk->parent.iopoll && vd_call_can_poll (queue->worker);
   vd_hold_init (&queue->hold);
   vd_queue_set_data (vq, queue);

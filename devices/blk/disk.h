@@ -6,7 +6,7 @@
  * cache.c what makes writes durable, io.c the life of requests, zero.c their
  * DISCARD, WRITE_ZEROES and SECURE_ERASE, bounce.c their detour where O_DIRECT wants aligned
  * buffers, hold.c what waits instead of failing, throttle.c the rate limits,
- * fixed.c registered guest memory, resize.c another size, stats.c what was counted.
+ * fixed.c registered guest memory, mapped.c reads without system calls, resize.c another size, stats.c what was counted.
  */
 #pragma once
 
@@ -17,6 +17,7 @@
 #include "devices/blk/hold.h"
 #include "devices/blk/image.h"
 #include "devices/blk/lifetime.h"
+#include "devices/blk/mapped.h"
 #include "devices/blk/nbd.h"
 #include "devices/blk/policy.h"
 #include "devices/blk/request.h"
@@ -87,6 +88,7 @@ struct VdBlkQueue {
   VdQueue *queue;
   VdWorker *worker;
   VdPolicy policy;
+  VdMappedView mapped;
   VdNbdPort nbd;
   VdBounce bounce;
   VdHold hold;
@@ -128,6 +130,7 @@ struct VdBlk {
   VdCacheMode cache;
   gboolean lock_at_start; /* the image is locked while queues run */
   gboolean register_memory;
+  gboolean mapped_reads;
   gboolean discard; /* offered */
   gboolean secure_erase;
   gboolean overwrite; /* for SECURE_ERASE */
@@ -146,10 +149,11 @@ struct VdBlk {
 
   /* CONTROL. */
   guint64 acked;
-  GSList *toggles; /* VdToggle under way: cache.c */
-  VdWatch *watch;  /* NULL: remote */
-  bool size_lost;  /* told already */
-  bool told_held;  /* that requests wait */
+  GSList *toggles;  /* VdToggle under way: cache.c */
+  VdWatch *watch;   /* NULL: remote */
+  VdMapped *mapped; /* NULL: it is not; made before queues start */
+  bool size_lost;   /* told already */
+  bool told_held;   /* that requests wait */
 
   /* fixed.c. */
   atomic_int fixed_error; /* an errno, in this driver's life */

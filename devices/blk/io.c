@@ -116,8 +116,15 @@ start_call (VdBlkRequest *req, int *res)
   VdBlkQueue *queue = req->queue;
   VdPolicy *policy = &queue->policy;
   VdCall *call = &req->task.call;
-  VdRoute route = vd_policy_route (policy, call, req->background);
+  VdRoute route;
 
+  if (queue->mapped.mapped != NULL && call->kind == VD_CALL_READ &&
+      !req->background && vd_mapped_read (&queue->mapped, call)) {
+    vd_blk_add (&queue->stats.calls[VD_ROUTE_MAPPED], 1);
+    *res = (int) call->len;
+    return true;
+  }
+  route = vd_policy_route (policy, call, req->background);
   if (route == VD_ROUTE_TRY) {
     call->flags |= RWF_NOWAIT;
     *res = vd_call_run (call);

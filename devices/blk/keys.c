@@ -83,6 +83,11 @@ const VdKey vd_blk_keys[] = {
     .fallback = "auto",
     .help = "how calls on the image are made",
     .choices = engines },
+  { .name = "mapped-reads",
+    .type = VD_KEY_BOOL,
+    .fallback = "yes",
+    .help = "whether what the host has in memory is copied from a mapping of "
+            "the image, without system calls" },
   { .name = "on-error",
     .type = VD_KEY_ENUM,
     .fallback = "report",

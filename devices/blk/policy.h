@@ -19,9 +19,10 @@ typedef enum {
 } VdEngine;
 
 typedef enum {
-  VD_ROUTE_NOW,   /* it does not wait */
-  VD_ROUTE_TIMED, /* now; tell vd_policy_took() how long it took */
-  VD_ROUTE_TRY,   /* now with RWF_NOWAIT, then as vd_policy_behind() says */
+  VD_ROUTE_MAPPED, /* not a call, but a copy: before this file is asked */
+  VD_ROUTE_NOW,    /* it does not wait */
+  VD_ROUTE_TIMED,  /* now; tell vd_policy_took() how long it took */
+  VD_ROUTE_TRY,    /* now with RWF_NOWAIT, then as vd_policy_behind() says */
   VD_ROUTE_URING,
   VD_ROUTE_POLLED, /* by io_uring, whose completions are looked for */
   VD_ROUTE_POOL,

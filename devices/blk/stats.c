@@ -34,10 +34,10 @@ vd_blk_dump (VdDevice *dev, GString *text)
                                        "flush",        "discard",
                                        "write-zeroes", "secure-erase",
                                        "get-id",       "other" };
-  static const char *const routes[] = { "inline",          "inline-timed",
-                                        "inline-try",      "io_uring",
-                                        "io_uring-polled", "pool",
-                                        "remote" };
+  static const char *const routes[] = { "mapped",       "inline",
+                                        "inline-timed", "inline-try",
+                                        "io_uring",     "io_uring-polled",
+                                        "pool",         "remote" };
   static_assert (G_N_ELEMENTS (kinds) == VD_BLK_N_COUNTS, "a name each");
   static_assert (G_N_ELEMENTS (routes) == VD_N_ROUTES, "a name each");
   VdBlk *blk = (VdBlk *) dev;

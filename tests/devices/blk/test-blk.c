@@ -9,6 +9,7 @@
 
 #include "tests/devices/blk/disk.h"
 
+#define PAGE   4096
 #define SECTOR 512u
 
 typedef VtDisk Fixture;
@@ -344,10 +345,12 @@ test_an_image_cut_from_outside_is_an_io_error (gconstpointer data)
 
   vt_disk_init (&f, mode->in_memory);
   vt_disk_start_with (&f, "engine", mode->engine);
-  g_assert_cmpint (truncate (f.path, SECTOR), ==, 0);
-  g_assert_cmpuint (vt_blk_read (f.ring, 0, sector, 2 * SECTOR), ==,
-                    VIRTIO_BLK_S_IOERR);
-  g_assert_cmpuint (vt_blk_read (f.ring, 8, sector, SECTOR), ==,
+  g_assert_cmpuint (vt_blk_read (f.ring, PAGE / SECTOR, sector, SECTOR), ==,
+                    VIRTIO_BLK_S_OK);
+  g_assert_cmpint (truncate (f.path, PAGE), ==, 0);
+  g_assert_cmpuint (vt_blk_read (f.ring, PAGE / SECTOR - 1, sector, 2 * SECTOR),
+                    ==, VIRTIO_BLK_S_IOERR);
+  g_assert_cmpuint (vt_blk_read (f.ring, PAGE / SECTOR, sector, SECTOR), ==,
                     VIRTIO_BLK_S_IOERR);
   g_assert_cmpuint (vt_blk_read (f.ring, 0, sector, SECTOR), ==,
                     VIRTIO_BLK_S_OK);

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * mapped.c - a mapping of the image, and which of its stretches are in memory
+ */
+#include "devices/blk/mapped.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "vring/sigbus.h"
+
+/* What is asked for at once. */
+#define STRETCH_SHIFT 16
+#define STRETCH       (1u << STRETCH_SHIFT)
+#define PAGES_MAX     (STRETCH / 4096)
+
+/* Marks of a stretch: from IN_MEMORY on it is in memory, as of that time; below,
+ * it was not, and so many reads go by before it is asked for again. */
+#define IN_MEMORY 128
+#define ASK_AFTER 64
+
+/* Longer reads would keep the queue from all else for too long. */
+#define LEN_MAX (4u << 20)
+
+/* Where this many reads at least do not go without a question for each that
+ * needs one, copying does not pay. */
+#define PAYS     4
+#define REST_MIN 8 /* seconds */
+#define REST_MAX 64
+
+struct VdMapped {
+  guint8 *at;
+  guint64 len; /* bytes */
+  VdGuard *guard;
+  bool for_good;         /* nobody takes pages out of memory again */
+  atomic_uchar *marks;   /* of stretches */
+  gsize marks_len, page; /* bytes */
+};
+
+/* Opening and closing. */
+
+/* Whether all changes of the file go through this kernel's page cache. */
+static bool
+is_local (const VdImage *image)
+{
+  static const guint32 known[] = {
+    EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC,
+    F2FS_SUPER_MAGIC, TMPFS_MAGIC,     RAMFS_MAGIC,
+  };
+  struct statfs fs;
+
+  if (image->is_device)
+    return true;
+  if (fstatfs (image->fd, &fs) < 0)
+    return false;
+  for (guint i = 0; i < G_N_ELEMENTS (known); i++)
+    if ((guint32) fs.f_type == known[i])
+      return true;
+  return false;
+}
+
+/* To who may not write to a file, mincore() says that all of it is in memory. */
+static bool
+is_told_the_truth (const VdImage *image)
+{
+  struct stat st;
+
+  return fstat (image->fd, &st) == 0 &&
+         (st.st_uid == geteuid () ||
+          faccessat (image->fd, "", W_OK, AT_EACCESS | AT_EMPTY_PATH) == 0);
+}
+
+static void *
+map_marks (gsize len)
+{
+  void *at = mmap (NULL, len, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+  return at == MAP_FAILED ? NULL : at;
+}
+
+VdMapped *
+vd_mapped_new (const VdImage *image)
+{
+  VdMapped *mapped;
+  void *at;
+
+  if (image->fd < 0 || image->direct || !is_local (image) ||
+      !is_told_the_truth (image))
+    return NULL;
+  mapped = g_new0 (VdMapped, 1);
+  mapped->page = (gsize) getpagesize ();
+  mapped->len = atomic_load (&image->size) & ~(guint64) (mapped->page - 1);
+  mapped->for_good = image->in_memory;
+  mapped->marks_len = (mapped->len >> STRETCH_SHIFT) + 1;
+  at = mmap (NULL, mapped->len, PROT_READ, MAP_SHARED, image->fd, 0);
+  if (at != MAP_FAILED) {
+    mapped->at = at;
+    mapped->marks = map_marks (mapped->marks_len);
+    mapped->guard = vd_guard_new (mapped->at, mapped->len);
+    if (mapped->marks != NULL && mapped->guard != NULL)
+      return mapped;
+  }
+  vd_mapped_free (mapped);
+  return NULL;
+}
+
+void
+vd_mapped_free (VdMapped *mapped)
+{
+  if (mapped == NULL)
+    return;
+  vd_guard_free (mapped->guard);
+  if (mapped->at != NULL)
+    munmap (mapped->at, mapped->len);
+  if (mapped->marks != NULL)
+    munmap (mapped->marks, mapped->marks_len);
+  g_free (mapped);
+}
+
+void
+vd_mapped_forget (VdMapped *mapped)
+{
+  if (mapped == NULL)
+    return;
+  madvise (mapped->at, mapped->len, MADV_DONTNEED);
+  madvise (mapped->marks, mapped->marks_len, MADV_DONTNEED);
+}
+
+void
+vd_mapped_open_view (VdMappedView *view, VdMapped *mapped)
+{
+  *view = (VdMappedView){
+    .mapped = mapped,
+    .now = IN_MEMORY,
+    .rest_next = REST_MIN,
+  };
+}
+
+/* Asking. */
+
+/* Returns: whether all pages of stretch @i are in memory. */
+static bool
+ask (const VdMapped *mapped, guint64 i)
+{
+  guint64 from = i << STRETCH_SHIFT, len = MIN (STRETCH, mapped->len - from);
+  guint8 pages[PAGES_MAX];
+
+  if (mincore (mapped->at + from, len, pages) < 0)
+    return false;
+  for (guint64 page = 0; page * mapped->page < len; page++)
+    if (!(pages[page] & 1))
+      return false;
+  return true;
+}
+
+static bool
+is_in_memory (VdMappedView *view, guint64 i)
+{
+  atomic_uchar *mark = &view->mapped->marks[i];
+  guint8 was = atomic_load_explicit (mark, memory_order_relaxed);
+  bool is;
+
+  if (G_LIKELY (was == view->now))
+    return true;
+  if (was > 0 && was < IN_MEMORY) {
+    atomic_store_explicit (mark, was - 1, memory_order_relaxed);
+    return false;
+  }
+  view->n_asked++;
+  is = ask (view->mapped, i);
+  atomic_store_explicit (mark, is ? view->now : ASK_AFTER,
+                         memory_order_relaxed);
+  return is;
+}
+
+/* Whether copying does any good. */
+
+/* A second is over.  Pages may leave the page cache if they are not read, and if
+ * they are, where memory is short: then a copy waits for the disk, and keeps the
+ * queue from all else. */
+static void
+judge (VdMappedView *view)
+{
+  struct rusage usage = { 0 };
+  bool waited, pays = view->n_copied >= PAYS * view->n_asked;
+
+  getrusage (RUSAGE_THREAD, &usage);
+  waited = usage.ru_majflt > view->n_faults;
+  view->n_faults = usage.ru_majflt;
+  view->n_copied = view->n_asked = 0;
+  if (view->rest > 0)
+    view->rest--;
+  else if (waited || !pays) {
+    view->rest = view->rest_next;
+    view->rest_next = MIN (view->rest_next * 2, REST_MAX);
+  } else
+    view->rest_next = MAX (view->rest_next / 2, REST_MIN);
+}
+
+static void
+look_at_clock (VdMappedView *view)
+{
+  struct timespec now;
+
+  clock_gettime (CLOCK_MONOTONIC_COARSE, &now);
+  if (G_LIKELY ((guint64) now.tv_sec == view->second))
+    return;
+  view->second = (guint64) now.tv_sec;
+  view->now = IN_MEMORY + view->second % (256 - IN_MEMORY);
+  judge (view);
+}
+
+/* Reading. */
+
+bool
+vd_mapped_read (VdMappedView *view, const VdCall *call)
+{
+  VdMapped *mapped = view->mapped;
+  guint64 end = call->offset + call->len;
+  const guint8 *from;
+
+  if (end > mapped->len || call->len > LEN_MAX ||
+      vd_guard_is_lost (mapped->guard))
+    return false;
+  if (!mapped->for_good)
+    look_at_clock (view);
+  if (view->rest > 0)
+    return false;
+  for (guint64 i = call->offset >> STRETCH_SHIFT; i << STRETCH_SHIFT < end; i++)
+    if (!is_in_memory (view, i))
+      return false;
+  from = mapped->at + call->offset;
+  for (guint i = 0; i < call->n_iov; i++) {
+    memcpy (call->iov[i].iov_base, from, call->iov[i].iov_len);
+    from += call->iov[i].iov_len;
+  }
+  view->n_copied++;
+  /* Zeroes that took the place of a truncated image are not its data. */
+  atomic_thread_fence (memory_order_acquire);
+  return !vd_guard_is_lost (mapped->guard);
+}

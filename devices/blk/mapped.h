@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * mapped.h - reads of what is in memory anyway, without a system call: the image
+ * is mapped, and its bytes are copied to the guest from there
+ *
+ * That is two to three times as fast as preadv(), but a page that is not in
+ * memory would be waited for, or, in a hole of a file on tmpfs, be made.  So a
+ * stretch of the image is asked for first, by mincore(), and the answer is
+ * remembered: for good on tmpfs, for up to a second in the page cache.
+ */
+#pragma once
+
+#include "devices/blk/call.h"
+#include "devices/blk/image.h"
+
+typedef struct VdMapped VdMapped; /* an image's mapping, for all queues */
+
+/* What a queue knows of it; QUEUE. */
+typedef struct {
+  VdMapped *mapped; /* NULL: reads are system calls */
+  guint64 second;   /* the last one that was looked at */
+  guint8 now;       /* what stretches are marked with that are in memory */
+  guint n_copied;   /* reads in this second, and questions to the kernel */
+  guint n_asked;
+  long n_faults; /* times that this thread had to wait for a page */
+  guint rest;    /* seconds to go without */
+  guint rest_next;
+} VdMappedView;
+
+/* CONTROL: maps @image as long as it is now; what it grows by later is not mapped.
+ * Returns: (transfer full) (nullable): NULL if that is not possible, or where it
+ * could not be known what is in memory, or data be old: O_DIRECT, file systems
+ * of the network, images that we may not write to */
+VdMapped *vd_mapped_new (const VdImage *image);
+/* CONTROL; no queue uses it any more.  NULL is fine. */
+void vd_mapped_free (VdMapped *mapped);
+
+/* CONTROL, while no queue runs: gives back all pages, whose contents others may
+ * have changed on the disk.  NULL is fine. */
+void vd_mapped_forget (VdMapped *mapped);
+
+/* QUEUE: makes @view one of @mapped, or, if that is NULL, of nothing. */
+void vd_mapped_open_view (VdMappedView *view, VdMapped *mapped);
+
+/* QUEUE: makes @call, a read, if all of it is in memory.  An image that somebody
+ * truncated under its mapping is not mapped any more.
+ * Returns: whether it was made, whole; if not, what the buffers contain is
+ * undefined */
+bool vd_mapped_read (VdMappedView *view, const VdCall *call);

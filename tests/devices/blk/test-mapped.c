@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * test-mapped.c - what devices/blk/mapped.c promises
+ */
+#include "devices/blk/mapped.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "tests/devices/blk/disk.h"
+
+#define SIZE    (1u << 20)
+#define STRETCH (64u << 10)
+#define ENOUGH  1000u /* reads after which it was asked again */
+
+typedef struct {
+  VdImage image; /* without a name */
+  guint8 *bytes;
+  VdMapped *mapped;
+  VdMappedView view;
+} Fixture;
+
+static int
+make_file (gboolean in_memory)
+{
+  g_autofree char *path = NULL;
+  int fd;
+
+  if (in_memory)
+    return memfd_create ("image", MFD_CLOEXEC);
+  fd = g_file_open_tmp ("virtiod-mapped-XXXXXX", &path, NULL);
+  unlink (path);
+  return fd;
+}
+
+static void
+write_bytes (Fixture *f, guint64 from, guint64 to)
+{
+  g_assert_cmpint (
+      pwrite (f->image.fd, f->bytes + from, to - from, (off_t) from), ==,
+      (gssize) (to - from));
+}
+
+static void
+open_mapping (Fixture *f)
+{
+  f->mapped = vd_mapped_new (&f->image);
+  g_assert_nonnull (f->mapped);
+  vd_mapped_open_view (&f->view, f->mapped);
+}
+
+/* A file of SIZE bytes that has none of them yet. */
+static void
+make_image (Fixture *f, gboolean in_memory)
+{
+  f->image.fd = make_file (in_memory);
+  f->image.in_memory = in_memory;
+  g_assert_cmpint (f->image.fd, >=, 0);
+  g_assert_cmpint (ftruncate (f->image.fd, SIZE), ==, 0);
+  atomic_store (&f->image.size, SIZE);
+  f->bytes = g_malloc (SIZE);
+  for (guint i = 0; i < SIZE; i++)
+    f->bytes[i] = (guint8) g_test_rand_int ();
+}
+
+static void
+set_up (Fixture *f, gconstpointer data)
+{
+  make_image (f, TRUE);
+}
+
+static void
+tear_down (Fixture *f, gconstpointer data)
+{
+  vd_mapped_free (f->mapped);
+  close (f->image.fd);
+  g_free (f->bytes);
+}
+
+/* Returns: whether it was read, and then it is what the file has. */
+static gboolean
+reads (Fixture *f, guint64 offset, guint64 len)
+{
+  g_autofree guint8 *to = g_malloc0 (len);
+  guint64 cut = len / 3;
+  struct iovec iov[] = { { to, cut }, { to + cut, len - cut } };
+  const VdCall call = {
+    .kind = VD_CALL_READ,
+    .fd = f->image.fd,
+    .iov = iov,
+    .n_iov = 2,
+    .offset = offset,
+    .len = len,
+  };
+
+  if (!vd_mapped_read (&f->view, &call))
+    return FALSE;
+  g_assert_cmpmem (to, len, f->bytes + offset, len);
+  return TRUE;
+}
+
+/* Returns: whether it is read in the end. */
+static gboolean
+reads_later (Fixture *f, guint64 offset, guint64 len)
+{
+  for (guint i = 0; i < ENOUGH; i++) {
+    f->view.rest = 0; /* whatever the clock says */
+    if (reads (f, offset, len))
+      return TRUE;
+  }
+  return FALSE;
+}
+
+static guint64
+allocated (const Fixture *f)
+{
+  struct stat st;
+
+  g_assert_cmpint (fstat (f->image.fd, &st), ==, 0);
+  return (guint64) st.st_blocks * 512;
+}
+
+static void
+test_what_is_in_memory_is_copied (Fixture *f, gconstpointer data)
+{
+  write_bytes (f, 0, SIZE);
+  open_mapping (f);
+  g_assert_true (reads (f, 0, 4096));
+  g_assert_true (reads (f, STRETCH - 512, 1024));
+  g_assert_true (reads (f, 512, SIZE - 512));
+  /* What is written later is seen, too. */
+  memset (f->bytes, 0x5a, SIZE);
+  write_bytes (f, 0, SIZE);
+  g_assert_true (reads (f, 0, SIZE));
+}
+
+static void
+test_holes_are_left_alone (Fixture *f, gconstpointer data)
+{
+  guint64 before;
+
+  write_bytes (f, 0, STRETCH + 4096);
+  open_mapping (f);
+  before = allocated (f);
+  g_assert_true (reads (f, 0, STRETCH));
+  for (guint i = 0; i < ENOUGH; i++) {
+    g_assert_false (reads (f, STRETCH, 4096));
+    g_assert_false (reads (f, SIZE - 4096, 4096));
+    g_assert_false (reads (f, 0, SIZE));
+  }
+  g_assert_cmpuint (allocated (f), ==, before);
+}
+
+static void
+test_a_filled_hole_is_copied_soon (Fixture *f, gconstpointer data)
+{
+  open_mapping (f);
+  g_assert_false (reads (f, 0, 4096));
+  write_bytes (f, 0, SIZE);
+  g_assert_true (reads_later (f, 0, 4096));
+  g_assert_true (reads_later (f, 0, SIZE));
+}
+
+static void
+test_a_truncated_image_is_not_mapped_any_more (Fixture *f, gconstpointer data)
+{
+  write_bytes (f, 0, SIZE);
+  open_mapping (f);
+  g_assert_true (reads (f, 0, SIZE));
+  g_assert_cmpint (ftruncate (f->image.fd, STRETCH), ==, 0);
+  g_assert_false (reads (f, STRETCH, 4096));
+  g_assert_false (reads (f, 0, 4096));
+  g_assert_false (reads_later (f, 0, 4096));
+}
+
+static void
+test_what_was_not_there_is_not_mapped (Fixture *f, gconstpointer data)
+{
+  write_bytes (f, 0, SIZE);
+  open_mapping (f);
+  g_assert_cmpint (ftruncate (f->image.fd, 2 * SIZE), ==, 0);
+  g_assert_false (reads (f, SIZE - 512, 1024));
+  g_assert_false (reads (f, 2 * SIZE - 512, 512));
+  g_assert_true (reads (f, SIZE - 512, 512));
+}
+
+static void
+test_direct_and_foreign_images_are_not_mapped (Fixture *f, gconstpointer data)
+{
+  VdImage foreign = { .fd = open ("/proc/self/maps", O_RDONLY | O_CLOEXEC) };
+
+  atomic_store (&foreign.size, SIZE);
+  g_assert_null (vd_mapped_new (&foreign));
+  close (foreign.fd);
+  f->image.direct = TRUE;
+  g_assert_null (vd_mapped_new (&f->image));
+}
+
+/* mincore() would say that a hole is in memory. */
+static void
+test_images_of_others_are_not_mapped (Fixture *f, gconstpointer data)
+{
+  if (geteuid () != 0) {
+    g_test_skip ("not root");
+    return;
+  }
+  g_assert_cmpint (fchmod (f->image.fd, 0444), ==, 0);
+  g_assert_cmpint (seteuid (65534), ==, 0);
+  f->mapped = vd_mapped_new (&f->image);
+  g_assert_cmpint (seteuid (0), ==, 0);
+  g_assert_null (f->mapped);
+}
+
+/* The page cache. */
+
+static gboolean
+is_on_tmpfs (int fd)
+{
+  struct statfs fs;
+
+  return fstatfs (fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
+}
+
+static void
+drop (Fixture *f)
+{
+  vd_mapped_forget (f->mapped);
+  g_assert_cmpint (fsync (f->image.fd), ==, 0);
+  g_assert_cmpint (posix_fadvise (f->image.fd, 0, 0, POSIX_FADV_DONTNEED), ==,
+                   0);
+}
+
+static void
+set_up_on_disk (Fixture *f, gconstpointer data)
+{
+  make_image (f, FALSE);
+  write_bytes (f, 0, SIZE);
+}
+
+static void
+test_what_left_the_page_cache_is_not_waited_for (Fixture *f, gconstpointer data)
+{
+  g_autofree guint8 *to = g_malloc (SIZE);
+
+  if (is_on_tmpfs (f->image.fd)) {
+    g_test_skip ("the folder for temporary files is in memory");
+    return;
+  }
+  open_mapping (f);
+  g_assert_true (reads_later (f, 0, SIZE));
+  drop (f);
+  f->view.rest = 0;
+  g_assert_false (reads (f, 0, 4096));
+  g_assert_cmpint (pread (f->image.fd, to, SIZE, 0), ==, SIZE);
+  g_assert_true (reads_later (f, 0, SIZE));
+}
+
+/* Lets seconds go by.  Returns: whether it is copied then. */
+static gboolean
+reads_after (Fixture *f, guint seconds)
+{
+  for (guint i = 1; i < seconds; i++) {
+    f->view.second--;
+    reads (f, 0, 4096);
+  }
+  f->view.second--;
+  return reads (f, 0, 4096);
+}
+
+static void
+test_it_rests_where_questions_do_not_pay (Fixture *f, gconstpointer data)
+{
+  guint rest;
+
+  open_mapping (f);
+  g_assert_true (reads_later (f, 0, 4096));
+  f->view.n_copied = 100;
+  f->view.n_asked = 1000;
+  g_assert_false (reads_after (f, 1));
+  rest = f->view.rest;
+  g_assert_cmpuint (rest, >, 0);
+  g_assert_false (reads_after (f, rest - 1));
+  g_assert_true (reads_after (f, 1));
+  /* Sooner again than the next time. */
+  f->view.n_copied = 0;
+  f->view.n_asked = 1;
+  g_assert_false (reads_after (f, 1));
+  g_assert_cmpuint (f->view.rest, >, rest);
+}
+
+/* Of a whole disk. */
+
+static guint64
+mapped_calls (VtDisk *disk)
+{
+  static const char name[] = "\nmapped-calls: ";
+  g_autoptr (GString) text = g_string_new (NULL);
+  const char *at;
+
+  disk->rig->dev->ops->dump (disk->rig->dev, text);
+  at = strstr (text->str, name);
+  g_assert_nonnull (at);
+  return g_ascii_strtoull (at + strlen (name), NULL, 10);
+}
+
+static guint64
+count_mapped (const char *key, const char *value)
+{
+  VtDisk disk = { 0 };
+  guint64 n;
+
+  vt_disk_init (&disk, TRUE);
+  vt_disk_start_with (&disk, key, value);
+  g_assert_cmpuint (vt_disk_run_sized (&disk, VIRTIO_BLK_T_IN, 0, 4096), ==,
+                    VIRTIO_BLK_S_OK);
+  n = mapped_calls (&disk);
+  vt_disk_tear_down (&disk, NULL);
+  return n;
+}
+
+static void
+test_keys (void)
+{
+  g_assert_cmpuint (count_mapped ("mapped-reads", "yes"), ==, 1);
+  g_assert_cmpuint (count_mapped ("queues", "1"), ==, 1);
+  g_assert_cmpuint (count_mapped ("mapped-reads", "no"), ==, 0);
+  g_assert_cmpuint (count_mapped ("engine", "threads"), ==, 0);
+}
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+#define ADD(path, set_up, test)                                                \
+  g_test_add ("/mapped/" path, Fixture, NULL, set_up, test, tear_down)
+  ADD ("copied", set_up, test_what_is_in_memory_is_copied);
+  ADD ("holes", set_up, test_holes_are_left_alone);
+  ADD ("filled", set_up, test_a_filled_hole_is_copied_soon);
+  ADD ("truncated", set_up, test_a_truncated_image_is_not_mapped_any_more);
+  ADD ("grown", set_up, test_what_was_not_there_is_not_mapped);
+  ADD ("refused", set_up, test_direct_and_foreign_images_are_not_mapped);
+  ADD ("others", set_up, test_images_of_others_are_not_mapped);
+  ADD ("dropped", set_up_on_disk,
+       test_what_left_the_page_cache_is_not_waited_for);
+  ADD ("rest", set_up_on_disk, test_it_rests_where_questions_do_not_pay);
+#undef ADD
+  g_test_add_func ("/mapped/keys", test_keys);
+  return g_test_run ();
+}
