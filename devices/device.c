@@ -34,7 +34,7 @@ const VdKey vd_common_keys[] = {
     .max = VD_QUEUE_SIZE_MAX },
   { .name = "busy-poll",
     .type = VD_KEY_UINT,
-    .fallback = "60",
+    .fallback = "100",
     .help = "microseconds that a queue's thread looks for requests before it "
             "sleeps, as long as they come so soon; 0: never",
     .min = 0,
