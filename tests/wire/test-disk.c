@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * test-disk.c - disks in a real daemon: threads that queues share, locks that
- * are handed over, descriptors that are passed
+ * are handed over, descriptors that are passed, images that are cut
  */
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "devices/blk/call.h"
@@ -246,6 +248,72 @@ test_an_image_may_be_passed (void)
   stop (daemon);
 }
 
+/* Mapped images */
+
+/* What sector @i contains. */
+static void
+fill (guint8 *sector, guint i)
+{
+  for (guint at = 0; at < SECTOR; at++)
+    sector[at] = (guint8) (i * 7 + at);
+}
+
+static int
+memory_image (void)
+{
+  int fd = memfd_create ("image", MFD_CLOEXEC);
+  guint8 sector[SECTOR];
+
+  g_assert_cmpint (fd, >=, 0);
+  for (guint i = 0; i < SIZE / SECTOR; i++) {
+    fill (sector, i);
+    g_assert_cmpint (write (fd, sector, SECTOR), ==, SECTOR);
+  }
+  return fd;
+}
+
+/* Reads all sectors; those from @end on must be errors. */
+static void
+check_image (VtRing *ring, guint end)
+{
+  guint8 sector[SECTOR], expected[SECTOR];
+
+  for (guint i = 0; i < SIZE / SECTOR; i++) {
+    guint8 status = vt_blk_read (ring, i, sector, SECTOR);
+
+    fill (expected, i);
+    g_assert_cmpuint (status, ==,
+                      i < end ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR);
+    if (i < end)
+      g_assert_cmpmem (sector, SECTOR, expected, SECTOR);
+  }
+}
+
+/* Its bytes are gone from under the mapping that they are read from; the daemon
+ * goes on, also with this disk. */
+static void
+test_an_image_may_be_cut_while_it_is_read (void)
+{
+  vd_autofd fd = memory_image ();
+  VtDaemon *daemon = vt_daemon_new ();
+  g_autofree char *image =
+      g_strdup_printf ("fd:%d", vt_daemon_inherit (daemon, fd));
+  VtMachine *vm;
+
+  vt_daemon_add (daemon, "disk", "blk", "image", image, NULL);
+  vt_daemon_start (daemon);
+  vm = machine_new (daemon, VT_ORDER_QEMU_11, 2);
+  vt_machine_start (vm);
+  check_image (vm->rings[0], SIZE / SECTOR);
+  vt_daemon_signal (daemon, SIGUSR1);
+  vt_daemon_wait_log (daemon, "disk: mapped-calls: 2048\n");
+  g_assert_cmpint (ftruncate (fd, SIZE / 2), ==, 0);
+  check_image (vm->rings[0], SIZE / 2 / SECTOR);
+  check_image (vm->rings[1], SIZE / 2 / SECTOR);
+  vt_machine_free (vm);
+  stop (daemon);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -263,5 +331,7 @@ main (int argc, char **argv)
                    test_the_lock_is_given_back_after_a_flush);
   g_test_add_func ("/disk/lock/twice", test_a_locked_image_is_not_opened_twice);
   g_test_add_func ("/disk/descriptor", test_an_image_may_be_passed);
+  g_test_add_func ("/disk/mapped/cut",
+                   test_an_image_may_be_cut_while_it_is_read);
   return g_test_run ();
 }
