@@ -7,48 +7,24 @@
  * queues as well.  A disk that does not answer for a while is only asked now and
  * then, from sleeps in the other ring, so that it costs no processor.
  */
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include "vring/worker-private.h"
-
-#define SQ_ENTRIES 256
-#define CQ_ENTRIES 4096
 
 /* How long after the last answer the worker stays awake for the next one. */
 #define AWAKE_NS 10000000
 
-/* As of the other ring (worker-uring.c).  Returns: whether it can be used. */
 static bool
-restrict_ring (struct io_uring *ring)
+try_flags (struct io_uring *ring, guint flags)
 {
   static struct io_uring_restriction allowed[] = {
     { .opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_NOP },
     { .opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_READV },
     { .opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_WRITEV },
   };
-
-  syscall (SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_RESTRICTIONS,
-           allowed, G_N_ELEMENTS (allowed));
-  return syscall (SYS_io_uring_register, ring->ring_fd,
-                  IORING_REGISTER_ENABLE_RINGS, NULL, 0) == 0;
-}
-
-static bool
-try_flags (struct io_uring *ring, guint flags)
-{
-  struct io_uring_params params = {
-    .flags = flags | IORING_SETUP_IOPOLL | IORING_SETUP_R_DISABLED |
-             IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
-    .cq_entries = CQ_ENTRIES,
+  const struct io_uring_params params = {
+    .flags = flags | IORING_SETUP_IOPOLL,
   };
 
-  if (io_uring_queue_init_params (SQ_ENTRIES, ring, &params) < 0)
-    return false;
-  if (restrict_ring (ring))
-    return true;
-  io_uring_queue_exit (ring);
-  return false;
+  return vd_ring_open (ring, params, allowed, G_N_ELEMENTS (allowed), 0);
 }
 
 void

@@ -81,6 +81,17 @@ struct VdWorker {
 #endif
 };
 
+#if VD_HAVE_URING
+/* worker-uring.c: makes @ring with the flags of @params, and lets it do nothing but
+ * what is @allowed: filters of system calls do not see what a ring does, such as
+ * opening files.
+ * @n_new: how many of @allowed, at its end, older kernels do not know
+ * Returns: whether it can be used */
+bool vd_ring_open (struct io_uring *ring, struct io_uring_params params,
+                   struct io_uring_restriction *allowed, guint n_allowed,
+                   guint n_new);
+#endif
+
 /* worker-iopoll.c. */
 
 /* Makes the second ring, if the kernel has such. */

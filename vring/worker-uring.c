@@ -15,11 +15,32 @@
 #define DATA_MAIL TAG_OTHER
 #define DATA_NONE (TAG_OTHER + TAG_MASK + 1)
 
-/* What is prepared in this file and by devices, and nothing else: filters of
- * system calls do not see what a ring does, such as opening files.  The
- * ring was made disabled.  Returns: whether it can be used. */
+bool
+vd_ring_open (struct io_uring *ring, struct io_uring_params params,
+              struct io_uring_restriction *allowed, guint n_allowed,
+              guint n_new)
+{
+  params.flags |=
+      IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
+  params.cq_entries = CQ_ENTRIES;
+  if (io_uring_queue_init_params (SQ_ENTRIES, ring, &params) < 0)
+    return false;
+  /* Debian 12's library does not export its functions for these. */
+  if (syscall (SYS_io_uring_register, ring->ring_fd,
+               IORING_REGISTER_RESTRICTIONS, allowed, n_allowed) < 0)
+    syscall (SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_RESTRICTIONS,
+             allowed, n_allowed - n_new);
+  if (syscall (SYS_io_uring_register, ring->ring_fd,
+               IORING_REGISTER_ENABLE_RINGS, NULL, 0) == 0)
+    return true;
+  io_uring_queue_exit (ring);
+  return false;
+}
+
+/* Returns: whether the kernel takes a ring with @flags for what is prepared in
+ * this file and by devices. */
 static bool
-restrict_ring (struct io_uring *ring)
+try_flags (VdWorker *worker, guint flags)
 {
 #define SQE(op)                                                                \
   {                                                                            \
@@ -51,34 +72,13 @@ restrict_ring (struct io_uring *ring)
   };
 #undef SQE
 #undef REGISTER
-
-  /* Debian 12's library does not export its functions for these. */
-  if (syscall (SYS_io_uring_register, ring->ring_fd,
-               IORING_REGISTER_RESTRICTIONS, allowed,
-               G_N_ELEMENTS (allowed)) < 0)
-    syscall (SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_RESTRICTIONS,
-             allowed, G_N_ELEMENTS (allowed) - 2);
-  return syscall (SYS_io_uring_register, ring->ring_fd,
-                  IORING_REGISTER_ENABLE_RINGS, NULL, 0) == 0;
-}
-
-/* Returns: whether the kernel takes a ring with @flags. */
-static bool
-try_flags (VdWorker *worker, guint flags)
-{
-  struct io_uring_params params = {
-    .flags = flags | IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE |
-             IORING_SETUP_CLAMP,
-    .cq_entries = CQ_ENTRIES,
+  const struct io_uring_params params = {
+    .flags = flags,
     .sq_thread_idle = worker->sqpoll_ms,
   };
 
-  if (io_uring_queue_init_params (SQ_ENTRIES, &worker->ring, &params) < 0)
-    return false;
-  if (restrict_ring (&worker->ring))
-    return true;
-  io_uring_queue_exit (&worker->ring);
-  return false;
+  return vd_ring_open (&worker->ring, params, allowed, G_N_ELEMENTS (allowed),
+                       2);
 }
 
 static bool
