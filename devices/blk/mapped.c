@@ -93,7 +93,8 @@ vd_mapped_new (const VdImage *image)
   VdMapped *mapped;
   void *at;
 
-  if (image->fd < 0 || image->direct || !is_local (image) ||
+  if (image->fd < 0 || image->direct ||
+      atomic_load (&image->size) > G_MAXSSIZE || !is_local (image) ||
       !is_told_the_truth (image))
     return NULL;
   mapped = g_new0 (VdMapped, 1);
@@ -133,6 +134,18 @@ vd_mapped_forget (VdMapped *mapped)
     return;
   madvise (mapped->at, mapped->len, MADV_DONTNEED);
   madvise (mapped->marks, mapped->marks_len, MADV_DONTNEED);
+}
+
+void
+vd_mapped_punched (VdMapped *mapped, guint64 offset, guint64 len)
+{
+  guint64 end;
+
+  if (mapped == NULL || offset >= mapped->len)
+    return;
+  end = offset + MIN (len, mapped->len - offset);
+  for (guint64 i = offset >> STRETCH_SHIFT; i << STRETCH_SHIFT < end; i++)
+    atomic_store_explicit (&mapped->marks[i], 0, memory_order_relaxed);
 }
 
 void

@@ -39,6 +39,10 @@ void vd_mapped_free (VdMapped *mapped);
  * have changed on the disk.  NULL is fine. */
 void vd_mapped_forget (VdMapped *mapped);
 
+/* QUEUE: there are holes now from @offset on, @len bytes long, which copying would
+ * fill.  NULL is fine. */
+void vd_mapped_punched (VdMapped *mapped, guint64 offset, guint64 len);
+
 /* QUEUE: makes @view one of @mapped, or, if that is NULL, of nothing. */
 void vd_mapped_open_view (VdMappedView *view, VdMapped *mapped);
 

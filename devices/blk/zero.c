@@ -41,6 +41,15 @@ find_range (VdBlkRequest *req)
   return req->range < req->cmd.n_ranges;
 }
 
+/* A call of the request was made that leaves holes. */
+static void
+note_holes (const VdBlkRequest *req)
+{
+  const VdCall *call = &req->task.call;
+
+  vd_mapped_punched (req->queue->blk->mapped, call->offset, call->len);
+}
+
 static void
 begin (VdBlkRequest *req, bool (*next) (VdBlkRequest *req, int res))
 {
@@ -81,6 +90,7 @@ prepare_discard (VdBlkRequest *req)
 static bool
 next_discard (VdBlkRequest *req, int res)
 {
+  note_holes (req);
   if (res == -EOPNOTSUPP)
     atomic_store (&req->queue->blk->no_discard, true);
   else if (res < 0) {
@@ -167,6 +177,8 @@ next_method (VdBlkRequest *req, int res)
 static bool
 next_zeroes (VdBlkRequest *req, int res)
 {
+  if (req->task.call.kind == VD_CALL_ALLOCATE)
+    note_holes (req);
   if (req->task.call.kind == VD_CALL_WRITE ? res <= 0 : res < 0) {
     if (next_method (req, res))
       return prepare_zeroes (req);
@@ -217,6 +229,7 @@ prepare_erase (VdBlkRequest *req)
 static bool
 next_erase (VdBlkRequest *req, int res)
 {
+  note_holes (req);
   if (res >= 0) {
     req->range_pos = current (req)->len;
     if (prepare_erase (req))

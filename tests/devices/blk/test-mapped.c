@@ -294,6 +294,26 @@ test_it_rests_where_questions_do_not_pay (Fixture *f, gconstpointer data)
   g_assert_cmpuint (f->view.rest, >, rest);
 }
 
+static void
+test_holes_that_are_punched_are_left_alone (Fixture *f, gconstpointer data)
+{
+  const int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+  guint64 before;
+
+  write_bytes (f, 0, SIZE);
+  open_mapping (f);
+  g_assert_true (reads (f, 0, SIZE));
+  g_assert_no_errno (fallocate (f->image.fd, mode, 4096, SIZE / 2));
+  vd_mapped_punched (f->mapped, 4096, SIZE / 2);
+  vd_mapped_punched (f->mapped, SIZE - 4096, G_MAXUINT64);
+  vd_mapped_punched (f->mapped, G_MAXUINT64, 1);
+  before = allocated (f);
+  g_assert_false (reads (f, 0, 4096));
+  g_assert_false (reads (f, SIZE / 2, 4096));
+  g_assert_true (reads (f, SIZE / 2 + STRETCH, SIZE / 2 - STRETCH));
+  g_assert_cmpuint (allocated (f), ==, before);
+}
+
 /* Of a whole disk. */
 
 static guint64
@@ -324,6 +344,38 @@ count_mapped (const char *key, const char *value)
   return n;
 }
 
+/* Each way to make holes, and a read of all of it. */
+static void
+test_what_the_driver_discards_stays_free (void)
+{
+  static const guint32 types[] = { VIRTIO_BLK_T_DISCARD,
+                                   VIRTIO_BLK_T_WRITE_ZEROES };
+  const VtRange range = {
+    .num_sectors = GUINT32_TO_LE (VT_DISK_SIZE / VD_SECTOR),
+    .flags = GUINT32_TO_LE (VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP),
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (types); i++) {
+    VtRange ranges[] = { range };
+    VtDisk disk = { 0 };
+
+    ranges[0].flags = i == 0 ? 0 : range.flags;
+    vt_disk_init (&disk, TRUE);
+    vt_disk_start_with (&disk, "queues", "1");
+    g_assert_cmpuint (
+        vt_disk_run_sized (&disk, VIRTIO_BLK_T_IN, 0, VT_DISK_SIZE / 4), ==,
+        VIRTIO_BLK_S_OK);
+    g_assert_cmpuint (mapped_calls (&disk), ==, 1);
+    g_assert_cmpuint (vt_disk_run_ranges (&disk, types[i], ranges, 1), ==,
+                      VIRTIO_BLK_S_OK);
+    g_assert_cmpuint (
+        vt_disk_run_sized (&disk, VIRTIO_BLK_T_IN, 0, VT_DISK_SIZE / 4), ==,
+        VIRTIO_BLK_S_OK);
+    g_assert_cmpuint (vt_disk_allocated (&disk), ==, 0);
+    vt_disk_tear_down (&disk, NULL);
+  }
+}
+
 static void
 test_keys (void)
 {
@@ -342,6 +394,7 @@ main (int argc, char **argv)
   ADD ("copied", set_up, test_what_is_in_memory_is_copied);
   ADD ("holes", set_up, test_holes_are_left_alone);
   ADD ("filled", set_up, test_a_filled_hole_is_copied_soon);
+  ADD ("punched", set_up, test_holes_that_are_punched_are_left_alone);
   ADD ("truncated", set_up, test_a_truncated_image_is_not_mapped_any_more);
   ADD ("grown", set_up, test_what_was_not_there_is_not_mapped);
   ADD ("refused", set_up, test_direct_and_foreign_images_are_not_mapped);
@@ -350,6 +403,8 @@ main (int argc, char **argv)
        test_what_left_the_page_cache_is_not_waited_for);
   ADD ("rest", set_up_on_disk, test_it_rests_where_questions_do_not_pay);
 #undef ADD
+  g_test_add_func ("/mapped/discarded",
+                   test_what_the_driver_discards_stays_free);
   g_test_add_func ("/mapped/keys", test_keys);
   return g_test_run ();
 }
