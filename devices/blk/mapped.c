@@ -30,10 +30,13 @@
 /* Longer reads would keep the queue from all else for too long. */
 #define LEN_MAX (4u << 20)
 
-/* Where this many reads at least do not go without a question for each that
- * needs one, copying does not pay. */
-#define PAYS     4
-#define REST_MIN 8 /* seconds */
+/* Copying does not pay if more of so many stretches are missing than were copied,
+ * or, in a whole second, if there are not this many reads for each question. */
+#define MISSING_MAX 64
+#define PAYS        4
+
+/* How long it rests then, in seconds; longer and longer if it had to wait. */
+#define REST_MIN 8
 #define REST_MAX 64
 
 struct VdMapped {
@@ -175,6 +178,16 @@ ask (const VdMapped *mapped, guint64 i)
   return true;
 }
 
+/* That was not in memory. */
+static void
+count_missing (VdMappedView *view)
+{
+  view->n_missing++;
+  if (!view->mapped->for_good && view->n_missing >= MISSING_MAX &&
+      view->n_copied < view->n_missing)
+    view->rest_until = view->second + REST_MIN;
+}
+
 static bool
 is_in_memory (VdMappedView *view, guint64 i)
 {
@@ -192,6 +205,8 @@ is_in_memory (VdMappedView *view, guint64 i)
   is = ask (view->mapped, i);
   atomic_store_explicit (mark, is ? view->now : ASK_AFTER,
                          memory_order_relaxed);
+  if (!is)
+    count_missing (view);
   return is;
 }
 
@@ -201,35 +216,39 @@ is_in_memory (VdMappedView *view, guint64 i)
  * they are, where memory is short: then a copy waits for the disk, and keeps the
  * queue from all else. */
 static void
-judge (VdMappedView *view)
+judge (VdMappedView *view, guint64 now)
 {
   struct rusage usage = { 0 };
-  bool waited, pays = view->n_copied >= PAYS * view->n_asked;
 
   getrusage (RUSAGE_THREAD, &usage);
-  waited = usage.ru_majflt > view->n_faults;
-  view->n_faults = usage.ru_majflt;
-  view->n_copied = view->n_asked = 0;
-  if (view->rest > 0)
-    view->rest--;
-  else if (waited || !pays) {
-    view->rest = view->rest_next;
+  if (usage.ru_majflt > view->n_faults) {
+    view->rest_until = now + view->rest_next;
     view->rest_next = MIN (view->rest_next * 2, REST_MAX);
-  } else
+  } else {
     view->rest_next = MAX (view->rest_next / 2, REST_MIN);
+    if (view->whole && view->n_copied < PAYS * view->n_asked)
+      view->rest_until = now + REST_MIN;
+  }
+  view->n_faults = usage.ru_majflt;
+  view->n_copied = view->n_asked = view->n_missing = 0;
 }
 
 static void
 look_at_clock (VdMappedView *view)
 {
-  struct timespec now;
+  struct timespec time;
+  guint64 now;
 
-  clock_gettime (CLOCK_MONOTONIC_COARSE, &now);
-  if (G_LIKELY ((guint64) now.tv_sec == view->second))
+  clock_gettime (CLOCK_MONOTONIC_COARSE, &time);
+  now = (guint64) time.tv_sec;
+  if (G_LIKELY (now == view->second))
     return;
-  view->second = (guint64) now.tv_sec;
-  view->now = IN_MEMORY + view->second % (256 - IN_MEMORY);
-  judge (view);
+  if (view->second == 0)
+    view->n_faults = G_MAXLONG; /* others' before us are no matter */
+  judge (view, now);
+  view->whole = now == view->second + 1;
+  view->second = now;
+  view->now = IN_MEMORY + now % (256 - IN_MEMORY);
 }
 
 /* Reading. */
@@ -246,7 +265,7 @@ vd_mapped_read (VdMappedView *view, const VdCall *call)
     return false;
   if (!mapped->for_good)
     look_at_clock (view);
-  if (view->rest > 0)
+  if (view->second < view->rest_until)
     return false;
   for (guint64 i = call->offset >> STRETCH_SHIFT; i << STRETCH_SHIFT < end; i++)
     if (!is_in_memory (view, i))

@@ -19,12 +19,13 @@ typedef struct VdMapped VdMapped; /* an image's mapping, for all queues */
 typedef struct {
   VdMapped *mapped; /* NULL: reads are system calls */
   guint64 second;   /* the last one that was looked at */
+  bool whole;       /* from its beginning */
   guint8 now;       /* what stretches are marked with that are in memory */
-  guint n_copied;   /* reads in this second, and questions to the kernel */
-  guint n_asked;
-  long n_faults; /* times that this thread had to wait for a page */
-  guint rest;    /* seconds to go without */
-  guint rest_next;
+  /* In this second: reads, questions, and stretches that were not in memory. */
+  guint n_copied, n_asked, n_missing;
+  long n_faults;      /* times that this thread had to wait for a page */
+  guint64 rest_until; /* the second in which to begin anew */
+  guint rest_next;    /* seconds */
 } VdMappedView;
 
 /* CONTROL: maps @image as long as it is now; what it grows by later is not mapped.

@@ -110,7 +110,7 @@ static gboolean
 reads_later (Fixture *f, guint64 offset, guint64 len)
 {
   for (guint i = 0; i < ENOUGH; i++) {
-    f->view.rest = 0; /* whatever the clock says */
+    f->view.rest_until = 0; /* whatever the clock says */
     if (reads (f, offset, len))
       return TRUE;
   }
@@ -255,43 +255,69 @@ test_what_left_the_page_cache_is_not_waited_for (Fixture *f, gconstpointer data)
   open_mapping (f);
   g_assert_true (reads_later (f, 0, SIZE));
   drop (f);
-  f->view.rest = 0;
+  f->view.rest_until = 0;
   g_assert_false (reads (f, 0, 4096));
   g_assert_cmpint (pread (f->image.fd, to, SIZE, 0), ==, SIZE);
   g_assert_true (reads_later (f, 0, SIZE));
 }
 
-/* Lets seconds go by.  Returns: whether it is copied then. */
-static gboolean
-reads_after (Fixture *f, guint seconds)
+/* As if a second were over, and this had happened in it.
+ * Returns: how long it rests */
+static guint
+next_second (Fixture *f, guint n_copied, guint n_asked)
 {
-  for (guint i = 1; i < seconds; i++) {
-    f->view.second--;
-    reads (f, 0, 4096);
-  }
   f->view.second--;
-  return reads (f, 0, 4096);
+  f->view.rest_until = 0;
+  f->view.whole = TRUE;
+  f->view.n_copied = n_copied;
+  f->view.n_asked = n_asked;
+  reads (f, 0, 4096);
+  return f->view.rest_until > f->view.second
+             ? (guint) (f->view.rest_until - f->view.second)
+             : 0;
 }
 
 static void
 test_it_rests_where_questions_do_not_pay (Fixture *f, gconstpointer data)
 {
-  guint rest;
-
   open_mapping (f);
   g_assert_true (reads_later (f, 0, 4096));
-  f->view.n_copied = 100;
-  f->view.n_asked = 1000;
-  g_assert_false (reads_after (f, 1));
-  rest = f->view.rest;
-  g_assert_cmpuint (rest, >, 0);
-  g_assert_false (reads_after (f, rest - 1));
-  g_assert_true (reads_after (f, 1));
-  /* Sooner again than the next time. */
-  f->view.n_copied = 0;
-  f->view.n_asked = 1;
-  g_assert_false (reads_after (f, 1));
-  g_assert_cmpuint (f->view.rest, >, rest);
+  g_assert_cmpuint (next_second (f, 1000, 100), ==, 0);
+  g_assert_cmpuint (next_second (f, 100, 1000), ==, 8);
+  g_assert_false (reads (f, 0, 4096));
+  f->view.rest_until = f->view.second;
+  g_assert_true (reads_later (f, 0, 4096));
+}
+
+static void
+test_it_rests_longer_where_it_had_to_wait (Fixture *f, gconstpointer data)
+{
+  open_mapping (f);
+  g_assert_true (reads_later (f, 0, 4096));
+  for (guint rest = 8; rest <= 64; rest *= 2) {
+    f->view.n_faults = -1;
+    g_assert_cmpuint (next_second (f, 1000, 0), ==, rest);
+  }
+  g_assert_cmpuint (next_second (f, 1000, 0), ==, 0);
+  f->view.n_faults = -1;
+  g_assert_cmpuint (next_second (f, 1000, 0), ==, 32);
+}
+
+static void
+test_it_rests_where_much_is_missing (Fixture *f, gconstpointer data)
+{
+  guint n = 0;
+
+  if (is_on_tmpfs (f->image.fd)) {
+    g_test_skip ("the folder for temporary files is in memory");
+    return;
+  }
+  g_assert_cmpint (ftruncate (f->image.fd, 256 * STRETCH), ==, 0);
+  atomic_store (&f->image.size, 256 * STRETCH);
+  open_mapping (f);
+  while (f->view.rest_until == 0 && n < 200)
+    g_assert_false (reads (f, n++ * STRETCH + SIZE, 4096));
+  g_assert_cmpuint (n, <, 200); /* 64, or more if a second ended meanwhile */
 }
 
 static void
@@ -401,7 +427,10 @@ main (int argc, char **argv)
   ADD ("others", set_up, test_images_of_others_are_not_mapped);
   ADD ("dropped", set_up_on_disk,
        test_what_left_the_page_cache_is_not_waited_for);
-  ADD ("rest", set_up_on_disk, test_it_rests_where_questions_do_not_pay);
+  ADD ("rest/pays", set_up_on_disk, test_it_rests_where_questions_do_not_pay);
+  ADD ("rest/waited", set_up_on_disk,
+       test_it_rests_longer_where_it_had_to_wait);
+  ADD ("rest/missing", set_up_on_disk, test_it_rests_where_much_is_missing);
 #undef ADD
   g_test_add_func ("/mapped/discarded",
                    test_what_the_driver_discards_stays_free);
