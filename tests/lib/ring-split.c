@@ -141,11 +141,14 @@ split_wants_kick (VtRing *ring)
   return !(vt_load16 (&ring->used->flags) & VRING_USED_F_NO_NOTIFY);
 }
 
+/* "No notification" is, with EVENT_IDX, an index that is half a turn away: the
+ * element before the next one would lie in what the device publishes just now. */
 static void
 split_arm (VtRing *ring)
 {
   if (ring->flags & VT_RING_EVENT_IDX)
-    vt_store16 (used_event (ring), ring->last_used - !ring->interrupts);
+    vt_store16 (used_event (ring),
+                ring->last_used + (ring->interrupts ? 0 : 0x8000));
   else
     vt_store16 (&ring->avail->flags,
                 ring->interrupts ? 0 : VRING_AVAIL_F_NO_INTERRUPT);
