@@ -160,8 +160,8 @@ blk_open (VdOptions *options, GError **error)
   blk->parent.sqpoll_ms = (guint) vd_options_uint (options, "sqpoll");
   blk->parent.iopoll = vd_options_bool (options, "iopoll");
   blk->register_memory = vd_options_bool (options, "register-memory");
-  blk->mapped_reads = blk->engine == VD_ENGINE_AUTO &&
-                      vd_options_bool (options, "mapped-reads");
+  blk->maps =
+      blk->engine == VD_ENGINE_AUTO && vd_options_bool (options, "mapped");
   blk->parent.n_workers = (guint) vd_options_uint (options, "threads");
   blk->parent.offer_config = TRUE;
   blk->parent.resubmits = TRUE; /* a read or write done twice is the same */
@@ -180,7 +180,7 @@ blk_opened (VdDevice *dev)
 {
   VdBlk *blk = (VdBlk *) dev;
 
-  if (blk->mapped_reads)
+  if (blk->maps)
     blk->mapped = vd_mapped_new (blk->image);
   vd_blk_watch_size (blk);
 }
@@ -319,6 +319,7 @@ blk_queue_stop (VdQueue *vq, gpointer user_data)
 {
   VdBlkQueue *queue = vd_queue_data (vq);
 
+  vd_mapped_stamp (&queue->mapped);
   vd_bounce_close (&queue->bounce);
   if (queue->nbd.nbd != NULL)
     vd_nbd_close_port (&queue->nbd);
@@ -371,6 +372,7 @@ blk_handle (VdQueue *vq, VdChain **chains, guint n_chains, gpointer user_data)
   queue->batch_bytes = 0;
   for (guint i = 0; i < n_chains; i++)
     vd_blk_serve (queue, chains[i]);
+  vd_mapped_stamp (&queue->mapped);
   if (G_UNLIKELY (vd_throttle_is_on (&queue->blk->throttle)))
     vd_throttle_take (&queue->blk->throttle, now_ns (), n_chains,
                       queue->batch_bytes);

@@ -18,7 +18,9 @@ const VdSyscall vd_blk_calls[] = {
   { .name = "ioctl", .arg = 1, .mask = G_MAXUINT32, .value = BLKDISCARD },
   { .name = "ioctl", .arg = 1, .mask = G_MAXUINT32, .value = BLKSECDISCARD },
 
+  /* mapped.c. */
   { .name = "mincore" },
+  { .name = "utimensat", .arg = 1, .mask = G_MAXUINT64, .value = 0 },
 
   /* A queue's connection to an NBD server. */
   { .name = "timerfd_create" },

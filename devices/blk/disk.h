@@ -6,7 +6,7 @@
  * cache.c what makes writes durable, io.c the life of requests, zero.c their
  * DISCARD, WRITE_ZEROES and SECURE_ERASE, bounce.c their detour where O_DIRECT wants aligned
  * buffers, hold.c what waits instead of failing, throttle.c the rate limits,
- * fixed.c registered guest memory, mapped.c reads without system calls, resize.c another size, stats.c what was counted.
+ * fixed.c registered guest memory, mapped.c reads and writes without system calls, resize.c another size, stats.c what was counted.
  */
 #pragma once
 
@@ -130,7 +130,7 @@ struct VdBlk {
   VdCacheMode cache;
   gboolean lock_at_start; /* the image is locked while queues run */
   gboolean register_memory;
-  gboolean mapped_reads;
+  gboolean maps;    /* if the image allows it */
   gboolean discard; /* offered */
   gboolean secure_erase;
   gboolean overwrite; /* for SECURE_ERASE */

@@ -118,10 +118,9 @@ start_call (VdBlkRequest *req, int *res)
   VdCall *call = &req->task.call;
   VdRoute route;
 
-  if (queue->mapped.mapped != NULL && call->kind == VD_CALL_READ &&
-      !req->background && vd_mapped_read (&queue->mapped, call)) {
+  if (queue->mapped.mapped != NULL && !req->background &&
+      vd_mapped_run (&queue->mapped, call, req->chain, res)) {
     vd_blk_add (&queue->stats.calls[VD_ROUTE_MAPPED], 1);
-    *res = (int) call->len;
     return true;
   }
   route = vd_policy_route (policy, call, req->background);

@@ -83,10 +83,10 @@ const VdKey vd_blk_keys[] = {
     .fallback = "auto",
     .help = "how calls on the image are made",
     .choices = engines },
-  { .name = "mapped-reads",
+  { .name = "mapped",
     .type = VD_KEY_BOOL,
     .fallback = "yes",
-    .help = "whether what the host has in memory is copied from a mapping of "
+    .help = "whether what the host has in memory is copied by a mapping of "
             "the image, without system calls" },
   { .name = "on-error",
     .type = VD_KEY_ENUM,

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "vring/fault.h"
 #include "vring/sigbus.h"
 
 /* What is asked for at once. */
@@ -27,11 +28,11 @@
 #define IN_MEMORY 128
 #define ASK_AFTER 64
 
-/* Longer reads would keep the queue from all else for too long. */
+/* Longer calls would keep the queue from all else for too long. */
 #define LEN_MAX (4u << 20)
 
 /* Copying does not pay if more of so many stretches are missing than were copied,
- * or, in a whole second, if there are not this many reads for each question. */
+ * or, in a whole second, if there are not this many for each question. */
 #define MISSING_MAX 64
 #define PAYS        4
 
@@ -39,11 +40,17 @@
 #define REST_MIN 8
 #define REST_MAX 64
 
+/* What is written passes through a buffer of so many bytes, which stays in the
+ * processor's first cache. */
+#define PIECE 4096
+
 struct VdMapped {
   guint8 *at;
   guint64 len; /* bytes */
   VdGuard *guard;
-  bool for_good;         /* nobody takes pages out of memory again */
+  int fd;        /* borrowed */
+  bool for_good; /* nobody takes pages out of memory again */
+  bool writable;
   atomic_uchar *marks;   /* of stretches */
   gsize marks_len, page; /* bytes */
 };
@@ -103,9 +110,12 @@ vd_mapped_new (const VdImage *image)
   mapped = g_new0 (VdMapped, 1);
   mapped->page = (gsize) getpagesize ();
   mapped->len = atomic_load (&image->size) & ~(guint64) (mapped->page - 1);
+  mapped->fd = image->fd;
   mapped->for_good = image->in_memory;
+  mapped->writable = image->in_memory && !image->read_only;
   mapped->marks_len = (mapped->len >> STRETCH_SHIFT) + 1;
-  at = mmap (NULL, mapped->len, PROT_READ, MAP_SHARED, image->fd, 0);
+  at = mmap (NULL, mapped->len, PROT_READ | (mapped->writable ? PROT_WRITE : 0),
+             MAP_SHARED, image->fd, 0);
   if (at != MAP_FAILED) {
     mapped->at = at;
     mapped->marks = map_marks (mapped->marks_len);
@@ -251,14 +261,14 @@ look_at_clock (VdMappedView *view)
   view->now = IN_MEMORY + now % (256 - IN_MEMORY);
 }
 
-/* Reading. */
+/* Copying. */
 
-bool
-vd_mapped_read (VdMappedView *view, const VdCall *call)
+/* Returns: whether all that @call moves is in memory. */
+static bool
+can_copy (VdMappedView *view, const VdCall *call)
 {
   VdMapped *mapped = view->mapped;
   guint64 end = call->offset + call->len;
-  const guint8 *from;
 
   if (end > mapped->len || call->len > LEN_MAX ||
       vd_guard_is_lost (mapped->guard))
@@ -270,13 +280,79 @@ vd_mapped_read (VdMappedView *view, const VdCall *call)
   for (guint64 i = call->offset >> STRETCH_SHIFT; i << STRETCH_SHIFT < end; i++)
     if (!is_in_memory (view, i))
       return false;
-  from = mapped->at + call->offset;
+  return true;
+}
+
+static void
+copy_out (const VdCall *call, const guint8 *from)
+{
   for (guint i = 0; i < call->n_iov; i++) {
     memcpy (call->iov[i].iov_base, from, call->iov[i].iov_len);
     from += call->iov[i].iov_len;
   }
+}
+
+/* Memory of the guest that is lost reads as zeroes, which must not get into the
+ * image: what was read is looked at before it is written.
+ * Returns: 0, or -EFAULT as a system call would */
+static int
+copy_in (const VdCall *call, guint8 *to, const VdChain *chain)
+{
+  guint8 piece[PIECE];
+
+  for (guint i = 0; i < call->n_iov; i++) {
+    const guint8 *from = call->iov[i].iov_base;
+
+    for (gsize left = call->iov[i].iov_len, len; left > 0; left -= len) {
+      len = MIN (left, PIECE);
+      memcpy (piece, from, len);
+      atomic_thread_fence (memory_order_acquire);
+      if (vd_chain_is_lost (chain))
+        return -EFAULT;
+      memcpy (to, piece, len);
+      from += len;
+      to += len;
+    }
+  }
+  return 0;
+}
+
+bool
+vd_mapped_run (VdMappedView *view, const VdCall *call, const VdChain *chain,
+               int *res)
+{
+  VdMapped *mapped = view->mapped;
+  bool is_write = call->kind == VD_CALL_WRITE;
+  int error = 0;
+
+  if ((call->kind != VD_CALL_READ && !(is_write && mapped->writable)) ||
+      !can_copy (view, call))
+    return false;
+  if (is_write) {
+    view->is_unstamped = true;
+    error = copy_in (call, mapped->at + call->offset, chain);
+  } else
+    copy_out (call, mapped->at + call->offset);
   view->n_copied++;
+  *res = error < 0 ? error : (int) call->len;
   /* Zeroes that took the place of a truncated image are not its data. */
   atomic_thread_fence (memory_order_acquire);
   return !vd_guard_is_lost (mapped->guard);
+}
+
+/* The file system would take the time of this clock, which stands still for some
+ * milliseconds. */
+void
+vd_mapped_stamp (VdMappedView *view)
+{
+  struct timespec now;
+
+  if (!view->is_unstamped)
+    return;
+  view->is_unstamped = false;
+  clock_gettime (CLOCK_REALTIME_COARSE, &now);
+  if (now.tv_sec == view->stamp.tv_sec && now.tv_nsec == view->stamp.tv_nsec)
+    return;
+  view->stamp = now;
+  futimens (view->mapped->fd, NULL);
 }

@@ -98,9 +98,11 @@ reads (Fixture *f, guint64 offset, guint64 len)
     .offset = offset,
     .len = len,
   };
+  int res;
 
-  if (!vd_mapped_read (&f->view, &call))
+  if (!vd_mapped_run (&f->view, &call, NULL, &res))
     return FALSE;
+  g_assert_cmpint (res, ==, (int) len);
   g_assert_cmpmem (to, len, f->bytes + offset, len);
   return TRUE;
 }
@@ -340,6 +342,44 @@ test_holes_that_are_punched_are_left_alone (Fixture *f, gconstpointer data)
   g_assert_cmpuint (allocated (f), ==, before);
 }
 
+static gboolean
+writes (Fixture *f)
+{
+  struct iovec iov = { f->bytes, 4096 };
+  const VdCall call = {
+    .kind = VD_CALL_WRITE,
+    .fd = f->image.fd,
+    .iov = &iov,
+    .n_iov = 1,
+    .len = 4096,
+  };
+  int res;
+
+  return vd_mapped_run (&f->view, &call, NULL, &res);
+}
+
+static void
+test_a_file_system_learns_of_writes (Fixture *f, gconstpointer data)
+{
+  if (is_on_tmpfs (f->image.fd)) {
+    g_test_skip ("the folder for temporary files is in memory");
+    return;
+  }
+  open_mapping (f);
+  g_assert_true (reads_later (f, 0, 4096));
+  g_assert_false (writes (f));
+}
+
+static void
+test_nobody_writes_to_a_read_only_image (Fixture *f, gconstpointer data)
+{
+  write_bytes (f, 0, SIZE);
+  f->image.read_only = TRUE;
+  open_mapping (f);
+  g_assert_true (reads (f, 0, 4096));
+  g_assert_false (writes (f));
+}
+
 /* Of a whole disk. */
 
 static guint64
@@ -402,12 +442,119 @@ test_what_the_driver_discards_stays_free (void)
   }
 }
 
+/* Writes, on a whole disk in memory. */
+
+static void
+set_up_written (VtDisk *disk, gconstpointer data)
+{
+  vt_disk_init (disk, TRUE);
+  vt_disk_start_with (disk, "queues", "1");
+}
+
+static void
+tear_down_written (VtDisk *disk, gconstpointer data)
+{
+  vt_disk_tear_down (disk, NULL);
+}
+
+/* Zeroes, anywhere in the first half. */
+static void
+write_zeroes (VtDisk *disk, guint64 offset, guint32 len)
+{
+  g_assert_cmpuint (
+      vt_disk_run_sized (disk, VIRTIO_BLK_T_OUT, offset / VD_SECTOR, len), ==,
+      VIRTIO_BLK_S_OK);
+  memset (disk->shadow + offset, 0, len);
+}
+
+static void
+test_what_is_in_memory_is_written_by_copy (VtDisk *disk, gconstpointer data)
+{
+  write_zeroes (disk, 0, 4096);
+  write_zeroes (disk, STRETCH - 1536, 17 * VD_SECTOR);
+  write_zeroes (disk, SIZE, SIZE);
+  g_assert_cmpuint (mapped_calls (disk), ==, 3);
+  vt_disk_check (disk);
+}
+
+static void
+test_a_hole_is_filled_by_a_system_call (VtDisk *disk, gconstpointer data)
+{
+  const VtRange range = { .num_sectors =
+                              GUINT32_TO_LE (VT_DISK_SIZE / VD_SECTOR) };
+
+  g_assert_cmpuint (vt_disk_run_ranges (disk, VIRTIO_BLK_T_DISCARD, &range, 1),
+                    ==, VIRTIO_BLK_S_OK);
+  memset (disk->shadow, 0, VT_DISK_SIZE);
+  write_zeroes (disk, STRETCH, 4096);
+  g_assert_cmpuint (mapped_calls (disk), ==, 0);
+  g_assert_cmpuint (vt_disk_allocated (disk), ==, 4096);
+  vt_disk_check (disk);
+}
+
+static void
+test_a_copy_changes_the_time_of_the_image (VtDisk *disk, gconstpointer data)
+{
+  const struct timespec old[] = { { .tv_sec = 1 }, { .tv_sec = 1 } };
+  struct stat st;
+
+  write_zeroes (disk, 0, 4096);
+  g_assert_no_errno (utimensat (AT_FDCWD, disk->path, old, 0));
+  g_assert_cmpuint (vt_disk_run_sized (disk, VIRTIO_BLK_T_IN, 0, 4096), ==,
+                    VIRTIO_BLK_S_OK);
+  g_assert_no_errno (stat (disk->path, &st));
+  g_assert_cmpint (st.st_mtim.tv_sec, ==, 1);
+  g_usleep (50000); /* clocks of file systems have ticks */
+  write_zeroes (disk, 0, 4096);
+  g_assert_no_errno (stat (disk->path, &st));
+  g_assert_cmpint (st.st_mtim.tv_sec, >, 1);
+  g_assert_cmpuint (mapped_calls (disk), ==, 3);
+}
+
+/* The system call makes it longer again, as without a mapping. */
+static void
+test_a_truncated_image_is_written_as_without (VtDisk *disk, gconstpointer data)
+{
+  write_zeroes (disk, VT_DISK_SIZE - 4096, 4096);
+  g_assert_no_errno (truncate (disk->path, SIZE));
+  write_zeroes (disk, VT_DISK_SIZE - 4096, 4096);
+  write_zeroes (disk, 0, 4096);
+  g_assert_cmpuint (mapped_calls (disk), ==, 1);
+  memset (disk->shadow + SIZE, 0, VT_DISK_SIZE - SIZE);
+  vt_disk_check (disk);
+}
+
+/* A front-end takes the second page of two away. */
+static void
+test_lost_memory_is_not_written (void)
+{
+  VtDisk disk = { 0 };
+  VtBlkRequest *request;
+  VtRegion *region;
+
+  vt_disk_init (&disk, TRUE);
+  request = vt_blk_request_new (disk.guest, VIRTIO_BLK_T_OUT, 0, 2 * 4096);
+  region = vt_guest_add (disk.guest, 1ull << 32, 1ull << 40, 2 * 4096, 0);
+  request->data = vt_region_alloc (region, 2 * 4096, 4096);
+  memset (request->data, 0x77, 2 * 4096);
+  vt_disk_start_with (&disk, "queues", "1");
+  g_assert_no_errno (ftruncate (region->fd, 4096));
+  vt_blk_add (disk.ring, request);
+  vt_ring_kick (disk.ring);
+  g_assert_nonnull (vt_queue_rig_wait_broken (&disk.rig->queues, disk.ring));
+  memset (disk.shadow, 0x77, 4096);
+  vt_disk_check (&disk);
+  g_free (request);
+  vt_rig_reset (disk.rig);
+  vt_disk_tear_down (&disk, NULL);
+}
+
 static void
 test_keys (void)
 {
-  g_assert_cmpuint (count_mapped ("mapped-reads", "yes"), ==, 1);
+  g_assert_cmpuint (count_mapped ("mapped", "yes"), ==, 1);
   g_assert_cmpuint (count_mapped ("queues", "1"), ==, 1);
-  g_assert_cmpuint (count_mapped ("mapped-reads", "no"), ==, 0);
+  g_assert_cmpuint (count_mapped ("mapped", "no"), ==, 0);
   g_assert_cmpuint (count_mapped ("engine", "threads"), ==, 0);
 }
 
@@ -431,7 +578,18 @@ main (int argc, char **argv)
   ADD ("rest/waited", set_up_on_disk,
        test_it_rests_longer_where_it_had_to_wait);
   ADD ("rest/missing", set_up_on_disk, test_it_rests_where_much_is_missing);
+  ADD ("writes/disk", set_up_on_disk, test_a_file_system_learns_of_writes);
+  ADD ("writes/read-only", set_up, test_nobody_writes_to_a_read_only_image);
 #undef ADD
+#define ADD(path, test)                                                        \
+  g_test_add ("/mapped/writes/" path, VtDisk, NULL, set_up_written, test,      \
+              tear_down_written)
+  ADD ("copied", test_what_is_in_memory_is_written_by_copy);
+  ADD ("hole", test_a_hole_is_filled_by_a_system_call);
+  ADD ("time", test_a_copy_changes_the_time_of_the_image);
+  ADD ("truncated", test_a_truncated_image_is_written_as_without);
+#undef ADD
+  g_test_add_func ("/mapped/writes/lost", test_lost_memory_is_not_written);
   g_test_add_func ("/mapped/discarded",
                    test_what_the_driver_discards_stays_free);
   g_test_add_func ("/mapped/keys", test_keys);
