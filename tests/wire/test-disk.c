@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "devices/blk/call.h"
@@ -314,6 +315,37 @@ test_an_image_may_be_cut_while_it_is_read (void)
   stop (daemon);
 }
 
+/* Without a system call, but for the one that the confined thread may make. */
+static void
+test_a_write_to_memory_changes_the_time_of_the_image (void)
+{
+  const struct timespec old[] = { { .tv_sec = 1 }, { .tv_sec = 1 } };
+  vd_autofd fd = memory_image ();
+  VtDaemon *daemon = vt_daemon_new ();
+  g_autofree char *image =
+      g_strdup_printf ("fd:%d", vt_daemon_inherit (daemon, fd));
+  guint8 sector[SECTOR], found[SECTOR];
+  VtMachine *vm;
+  struct stat st;
+
+  vt_daemon_add (daemon, "disk", "blk", "image", image, NULL);
+  vt_daemon_start (daemon);
+  vm = machine_new (daemon, VT_ORDER_QEMU_11, 2);
+  vt_machine_start (vm);
+  g_assert_no_errno (futimens (fd, old));
+  fill (sector, 7);
+  g_assert_cmpuint (vt_blk_write (vm->rings[0], 3, sector, SECTOR), ==,
+                    VIRTIO_BLK_S_OK);
+  g_assert_no_errno (fstat (fd, &st));
+  g_assert_cmpint (st.st_mtim.tv_sec, >, 1);
+  g_assert_cmpint (pread (fd, found, SECTOR, 3 * SECTOR), ==, SECTOR);
+  g_assert_cmpmem (found, SECTOR, sector, SECTOR);
+  vt_daemon_signal (daemon, SIGUSR1);
+  vt_daemon_wait_log (daemon, "disk: mapped-calls: 1\n");
+  vt_machine_free (vm);
+  stop (daemon);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -333,5 +365,7 @@ main (int argc, char **argv)
   g_test_add_func ("/disk/descriptor", test_an_image_may_be_passed);
   g_test_add_func ("/disk/mapped/cut",
                    test_an_image_may_be_cut_while_it_is_read);
+  g_test_add_func ("/disk/mapped/time",
+                   test_a_write_to_memory_changes_the_time_of_the_image);
   return g_test_run ();
 }
