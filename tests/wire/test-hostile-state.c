@@ -290,7 +290,7 @@ pipe_that_nobody_reads (VtAttack *a)
 typedef struct {
   int fd;
   gboolean writes;
-  atomic_bool end;
+  atomic_bool end, ended;
 } Rival;
 
 static void *
@@ -304,6 +304,7 @@ rival_thread (void *data)
       (void) !write (rival->fd, bytes, sizeof bytes);
     else
       (void) !read (rival->fd, bytes, sizeof bytes);
+  atomic_store (&rival->ended, TRUE);
   return NULL;
 }
 
@@ -354,8 +355,9 @@ pipe_that_somebody_else_fills (VtAttack *a)
       vt_attack_witness_answers (a);
     }
     atomic_store (&rival.end, TRUE);
-    while (read (pipes[0], bytes, sizeof bytes) == sizeof bytes)
-      ;
+    while (!atomic_load (&rival.ended)) /* its last write may wait for room */
+      if (vt_wait_readable (pipes[0], 1))
+        g_assert_cmpint (read (pipes[0], bytes, sizeof bytes), >, 0);
     pthread_join (thread, NULL);
     close (pipes[0]);
     close (pipes[1]);
