@@ -24,9 +24,13 @@
 #define PAGES_MAX     (STRETCH / 4096)
 
 /* Marks of a stretch: from IN_MEMORY on it is in memory, as of that time; below,
- * it was not, and so many reads go by before it is asked for again. */
-#define IN_MEMORY 128
-#define ASK_AFTER 64
+ * so much has to be moved by system calls before it is asked for, in units of
+ * what a copy saves on 4 KiB, and 0 if none was yet.  To ask and to have it
+ * mapped costs ASK_FIRST of these: a stretch that is moved once does not pay. */
+#define IN_MEMORY  128
+#define ASK_FIRST  6
+#define ASK_AGAIN  64
+#define SAVES_MORE (16u << 10) /* bytes that save one more */
 
 /* Longer calls would keep the queue from all else for too long. */
 #define LEN_MAX (4u << 20)
@@ -198,8 +202,9 @@ count_missing (VdMappedView *view)
     view->rest_until = view->second + REST_MIN;
 }
 
+/* @saves: by a copy */
 static bool
-is_in_memory (VdMappedView *view, guint64 i)
+is_in_memory (VdMappedView *view, guint64 i, guint8 saves)
 {
   atomic_uchar *mark = &view->mapped->marks[i];
   guint8 was = atomic_load_explicit (mark, memory_order_relaxed);
@@ -207,13 +212,17 @@ is_in_memory (VdMappedView *view, guint64 i)
 
   if (G_LIKELY (was == view->now))
     return true;
-  if (was > 0 && was < IN_MEMORY) {
-    atomic_store_explicit (mark, was - 1, memory_order_relaxed);
-    return false;
+  if (was < IN_MEMORY) {
+    guint8 left = was > 0 ? was : ASK_FIRST;
+
+    if (left > saves) {
+      atomic_store_explicit (mark, left - saves, memory_order_relaxed);
+      return false;
+    }
   }
   view->n_asked++;
   is = ask (view->mapped, i);
-  atomic_store_explicit (mark, is ? view->now : ASK_AFTER,
+  atomic_store_explicit (mark, is ? view->now : ASK_AGAIN,
                          memory_order_relaxed);
   if (!is)
     count_missing (view);
@@ -269,6 +278,8 @@ can_copy (VdMappedView *view, const VdCall *call)
 {
   VdMapped *mapped = view->mapped;
   guint64 end = call->offset + call->len;
+  guint8 saves = (guint8) (1 + MIN (call->len, STRETCH) / SAVES_MORE);
+  bool can = true;
 
   if (end > mapped->len || call->len > LEN_MAX ||
       vd_guard_is_lost (mapped->guard))
@@ -278,9 +289,8 @@ can_copy (VdMappedView *view, const VdCall *call)
   if (view->second < view->rest_until)
     return false;
   for (guint64 i = call->offset >> STRETCH_SHIFT; i << STRETCH_SHIFT < end; i++)
-    if (!is_in_memory (view, i))
-      return false;
-  return true;
+    can &= is_in_memory (view, i, saves);
+  return can;
 }
 
 static void
@@ -309,6 +319,7 @@ copy_in (const VdCall *call, guint8 *to, const VdChain *chain)
       atomic_thread_fence (memory_order_acquire);
       if (vd_chain_is_lost (chain))
         return -EFAULT;
+      (void) *(volatile guint8 *) to; /* reading maps pages around it, too */
       memcpy (to, piece, len);
       from += len;
       to += len;

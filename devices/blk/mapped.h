@@ -6,7 +6,9 @@
  * That is up to three times as fast as preadv(), but a page that is not in
  * memory would be waited for, or, in a hole of a file on tmpfs, be made.  So a
  * stretch of the image is asked for first, by mincore(), and the answer is
- * remembered: for good on tmpfs, for up to a second in the page cache.
+ * remembered: for good on tmpfs, for up to a second in the page cache.  To ask
+ * and to have the pages mapped costs more than one copy saves, so that is done
+ * for stretches that have been moved a few times.
  *
  * Writes are copied on tmpfs alone: a file system with a disk has to learn of
  * each page that is written after it was cleaned, and a fault for that costs

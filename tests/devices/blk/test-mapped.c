@@ -18,6 +18,7 @@
 #define SIZE    (1u << 20)
 #define STRETCH (64u << 10)
 #define ENOUGH  1000u /* reads after which it was asked again */
+#define FIRST   6     /* reads of 4 KiB after which it is asked */
 
 typedef struct {
   VdImage image; /* without a name */
@@ -133,6 +134,7 @@ test_what_is_in_memory_is_copied (Fixture *f, gconstpointer data)
 {
   write_bytes (f, 0, SIZE);
   open_mapping (f);
+  g_assert_true (reads_later (f, 0, SIZE));
   g_assert_true (reads (f, 0, 4096));
   g_assert_true (reads (f, STRETCH - 512, 1024));
   g_assert_true (reads (f, 512, SIZE - 512));
@@ -140,6 +142,21 @@ test_what_is_in_memory_is_copied (Fixture *f, gconstpointer data)
   memset (f->bytes, 0x5a, SIZE);
   write_bytes (f, 0, SIZE);
   g_assert_true (reads (f, 0, SIZE));
+}
+
+/* To map it would cost more than it saves. */
+static void
+test_what_is_read_once_is_not_copied (Fixture *f, gconstpointer data)
+{
+  write_bytes (f, 0, SIZE);
+  open_mapping (f);
+  for (guint i = 1; i < FIRST; i++)
+    g_assert_false (reads (f, 4096 * i, 4096));
+  g_assert_true (reads (f, 0, 4096));
+  /* Much is worth it sooner. */
+  g_assert_false (reads (f, STRETCH, 2 * STRETCH));
+  g_assert_true (reads (f, STRETCH, 2 * STRETCH));
+  g_assert_false (reads (f, 3 * STRETCH, 4096));
 }
 
 static void
@@ -150,7 +167,7 @@ test_holes_are_left_alone (Fixture *f, gconstpointer data)
   write_bytes (f, 0, STRETCH + 4096);
   open_mapping (f);
   before = allocated (f);
-  g_assert_true (reads (f, 0, STRETCH));
+  g_assert_true (reads_later (f, 0, STRETCH));
   for (guint i = 0; i < ENOUGH; i++) {
     g_assert_false (reads (f, STRETCH, 4096));
     g_assert_false (reads (f, SIZE - 4096, 4096));
@@ -174,7 +191,7 @@ test_a_truncated_image_is_not_mapped_any_more (Fixture *f, gconstpointer data)
 {
   write_bytes (f, 0, SIZE);
   open_mapping (f);
-  g_assert_true (reads (f, 0, SIZE));
+  g_assert_true (reads_later (f, 0, SIZE));
   g_assert_cmpint (ftruncate (f->image.fd, STRETCH), ==, 0);
   g_assert_false (reads (f, STRETCH, 4096));
   g_assert_false (reads (f, 0, 4096));
@@ -188,8 +205,8 @@ test_what_was_not_there_is_not_mapped (Fixture *f, gconstpointer data)
   open_mapping (f);
   g_assert_cmpint (ftruncate (f->image.fd, 2 * SIZE), ==, 0);
   g_assert_false (reads (f, SIZE - 512, 1024));
-  g_assert_false (reads (f, 2 * SIZE - 512, 512));
-  g_assert_true (reads (f, SIZE - 512, 512));
+  g_assert_false (reads_later (f, 2 * SIZE - 512, 512));
+  g_assert_true (reads_later (f, SIZE - 512, 512));
 }
 
 static void
@@ -317,8 +334,10 @@ test_it_rests_where_much_is_missing (Fixture *f, gconstpointer data)
   g_assert_cmpint (ftruncate (f->image.fd, 256 * STRETCH), ==, 0);
   atomic_store (&f->image.size, 256 * STRETCH);
   open_mapping (f);
-  while (f->view.rest_until == 0 && n < 200)
-    g_assert_false (reads (f, n++ * STRETCH + SIZE, 4096));
+  while (f->view.rest_until == 0 && n < 200) {
+    g_assert_false (reads (f, n * STRETCH + SIZE, STRETCH));
+    g_assert_false (reads (f, n++ * STRETCH + SIZE, STRETCH));
+  }
   g_assert_cmpuint (n, <, 200); /* 64, or more if a second ended meanwhile */
 }
 
@@ -330,15 +349,15 @@ test_holes_that_are_punched_are_left_alone (Fixture *f, gconstpointer data)
 
   write_bytes (f, 0, SIZE);
   open_mapping (f);
-  g_assert_true (reads (f, 0, SIZE));
+  g_assert_true (reads_later (f, 0, SIZE));
   g_assert_no_errno (fallocate (f->image.fd, mode, 4096, SIZE / 2));
   vd_mapped_punched (f->mapped, 4096, SIZE / 2);
   vd_mapped_punched (f->mapped, SIZE - 4096, G_MAXUINT64);
   vd_mapped_punched (f->mapped, G_MAXUINT64, 1);
   before = allocated (f);
-  g_assert_false (reads (f, 0, 4096));
-  g_assert_false (reads (f, SIZE / 2, 4096));
-  g_assert_true (reads (f, SIZE / 2 + STRETCH, SIZE / 2 - STRETCH));
+  g_assert_false (reads_later (f, 0, 4096));
+  g_assert_false (reads_later (f, SIZE / 2, 4096));
+  g_assert_true (reads_later (f, SIZE / 2 + STRETCH, SIZE / 2 - STRETCH));
   g_assert_cmpuint (allocated (f), ==, before);
 }
 
@@ -376,7 +395,7 @@ test_nobody_writes_to_a_read_only_image (Fixture *f, gconstpointer data)
   write_bytes (f, 0, SIZE);
   f->image.read_only = TRUE;
   open_mapping (f);
-  g_assert_true (reads (f, 0, 4096));
+  g_assert_true (reads_later (f, 0, 4096));
   g_assert_false (writes (f));
 }
 
@@ -395,6 +414,15 @@ mapped_calls (VtDisk *disk)
   return g_ascii_strtoull (at + strlen (name), NULL, 10);
 }
 
+/* As often as is needed before they are copied. */
+static void
+read_often (VtDisk *disk, guint32 len)
+{
+  for (guint i = 0; i < FIRST; i++)
+    g_assert_cmpuint (vt_disk_run_sized (disk, VIRTIO_BLK_T_IN, 0, len), ==,
+                      VIRTIO_BLK_S_OK);
+}
+
 static guint64
 count_mapped (const char *key, const char *value)
 {
@@ -403,8 +431,7 @@ count_mapped (const char *key, const char *value)
 
   vt_disk_init (&disk, TRUE);
   vt_disk_start_with (&disk, key, value);
-  g_assert_cmpuint (vt_disk_run_sized (&disk, VIRTIO_BLK_T_IN, 0, 4096), ==,
-                    VIRTIO_BLK_S_OK);
+  read_often (&disk, 4096);
   n = mapped_calls (&disk);
   vt_disk_tear_down (&disk, NULL);
   return n;
@@ -428,15 +455,11 @@ test_what_the_driver_discards_stays_free (void)
     ranges[0].flags = i == 0 ? 0 : range.flags;
     vt_disk_init (&disk, TRUE);
     vt_disk_start_with (&disk, "queues", "1");
-    g_assert_cmpuint (
-        vt_disk_run_sized (&disk, VIRTIO_BLK_T_IN, 0, VT_DISK_SIZE / 4), ==,
-        VIRTIO_BLK_S_OK);
-    g_assert_cmpuint (mapped_calls (&disk), ==, 1);
+    read_often (&disk, VT_DISK_SIZE / 4);
+    g_assert_cmpuint (mapped_calls (&disk), ==, FIRST - 1);
     g_assert_cmpuint (vt_disk_run_ranges (&disk, types[i], ranges, 1), ==,
                       VIRTIO_BLK_S_OK);
-    g_assert_cmpuint (
-        vt_disk_run_sized (&disk, VIRTIO_BLK_T_IN, 0, VT_DISK_SIZE / 4), ==,
-        VIRTIO_BLK_S_OK);
+    read_often (&disk, VT_DISK_SIZE / 4);
     g_assert_cmpuint (vt_disk_allocated (&disk), ==, 0);
     vt_disk_tear_down (&disk, NULL);
   }
@@ -444,11 +467,27 @@ test_what_the_driver_discards_stays_free (void)
 
 /* Writes, on a whole disk in memory. */
 
+/* All of it has been read often enough to be mapped, and how often by copy. */
+#define N_BEFORE 2
+
+static void
+start_mapped (VtDisk *disk)
+{
+  const guint32 half = VT_DISK_SIZE / 2;
+
+  vt_disk_start_with (disk, "queues", "1");
+  for (guint i = 0; i < 4; i++)
+    g_assert_cmpuint (vt_disk_run_sized (disk, VIRTIO_BLK_T_IN,
+                                         i % 2 * half / VD_SECTOR, half),
+                      ==, VIRTIO_BLK_S_OK);
+  g_assert_cmpuint (mapped_calls (disk), ==, N_BEFORE);
+}
+
 static void
 set_up_written (VtDisk *disk, gconstpointer data)
 {
   vt_disk_init (disk, TRUE);
-  vt_disk_start_with (disk, "queues", "1");
+  start_mapped (disk);
 }
 
 static void
@@ -457,7 +496,6 @@ tear_down_written (VtDisk *disk, gconstpointer data)
   vt_disk_tear_down (disk, NULL);
 }
 
-/* Zeroes, anywhere in the first half. */
 static void
 write_zeroes (VtDisk *disk, guint64 offset, guint32 len)
 {
@@ -473,7 +511,7 @@ test_what_is_in_memory_is_written_by_copy (VtDisk *disk, gconstpointer data)
   write_zeroes (disk, 0, 4096);
   write_zeroes (disk, STRETCH - 1536, 17 * VD_SECTOR);
   write_zeroes (disk, SIZE, SIZE);
-  g_assert_cmpuint (mapped_calls (disk), ==, 3);
+  g_assert_cmpuint (mapped_calls (disk), ==, N_BEFORE + 3);
   vt_disk_check (disk);
 }
 
@@ -486,8 +524,9 @@ test_a_hole_is_filled_by_a_system_call (VtDisk *disk, gconstpointer data)
   g_assert_cmpuint (vt_disk_run_ranges (disk, VIRTIO_BLK_T_DISCARD, &range, 1),
                     ==, VIRTIO_BLK_S_OK);
   memset (disk->shadow, 0, VT_DISK_SIZE);
-  write_zeroes (disk, STRETCH, 4096);
-  g_assert_cmpuint (mapped_calls (disk), ==, 0);
+  for (guint i = 0; i < 2 * FIRST; i++)
+    write_zeroes (disk, STRETCH, 4096);
+  g_assert_cmpuint (mapped_calls (disk), ==, N_BEFORE);
   g_assert_cmpuint (vt_disk_allocated (disk), ==, 4096);
   vt_disk_check (disk);
 }
@@ -508,7 +547,7 @@ test_a_copy_changes_the_time_of_the_image (VtDisk *disk, gconstpointer data)
   write_zeroes (disk, 0, 4096);
   g_assert_no_errno (stat (disk->path, &st));
   g_assert_cmpint (st.st_mtim.tv_sec, >, 1);
-  g_assert_cmpuint (mapped_calls (disk), ==, 3);
+  g_assert_cmpuint (mapped_calls (disk), ==, N_BEFORE + 3);
 }
 
 /* The system call makes it longer again, as without a mapping. */
@@ -519,7 +558,7 @@ test_a_truncated_image_is_written_as_without (VtDisk *disk, gconstpointer data)
   g_assert_no_errno (truncate (disk->path, SIZE));
   write_zeroes (disk, VT_DISK_SIZE - 4096, 4096);
   write_zeroes (disk, 0, 4096);
-  g_assert_cmpuint (mapped_calls (disk), ==, 1);
+  g_assert_cmpuint (mapped_calls (disk), ==, N_BEFORE + 1);
   memset (disk->shadow + SIZE, 0, VT_DISK_SIZE - SIZE);
   vt_disk_check (disk);
 }
@@ -537,7 +576,8 @@ test_lost_memory_is_not_written (void)
   region = vt_guest_add (disk.guest, 1ull << 32, 1ull << 40, 2 * 4096, 0);
   request->data = vt_region_alloc (region, 2 * 4096, 4096);
   memset (request->data, 0x77, 2 * 4096);
-  vt_disk_start_with (&disk, "queues", "1");
+  disk.guest->current = g_ptr_array_index (disk.guest->regions, 0);
+  start_mapped (&disk);
   g_assert_no_errno (ftruncate (region->fd, 4096));
   vt_blk_add (disk.ring, request);
   vt_ring_kick (disk.ring);
@@ -565,6 +605,7 @@ main (int argc, char **argv)
 #define ADD(path, set_up, test)                                                \
   g_test_add ("/mapped/" path, Fixture, NULL, set_up, test, tear_down)
   ADD ("copied", set_up, test_what_is_in_memory_is_copied);
+  ADD ("once", set_up, test_what_is_read_once_is_not_copied);
   ADD ("holes", set_up, test_holes_are_left_alone);
   ADD ("filled", set_up, test_a_filled_hole_is_copied_soon);
   ADD ("punched", set_up, test_holes_that_are_punched_are_left_alone);
